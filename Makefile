@@ -1,0 +1,47 @@
+# make demo   restored photos and a before/after picture, from a bare machine
+# make test   everything that CI checks
+# The rest: build, lint, bench, train, clean. setup/setup.sh says what is installed and fetched.
+
+GO      ?= go
+PYTHON  := .deps/venv/bin/python
+# Packages without native code in them: the race detector runs over these.
+PURE    := ./align ./paste ./config ./daemon
+
+.PHONY: demo test build lint bench train clean setup test-go test-python
+
+demo: build
+	setup/demo.sh
+
+test: setup-test
+	$(MAKE) lint test-go test-python
+
+.PHONY: setup-test
+setup-test:
+	setup/setup.sh --python --lint
+
+setup:
+	setup/setup.sh
+
+build: setup
+	$(GO) build -trimpath -o bin/restored ./cmd/restored
+
+lint:
+	$(GO) vet ./...
+	.deps/bin/golangci-lint run ./...
+
+test-go:
+	$(GO) test -timeout 15m ./...
+	$(GO) test -race -timeout 15m $(PURE)
+
+test-python:
+	$(PYTHON) -m pytest -q pltrans
+
+bench: build
+	setup/bench.sh
+
+train:
+	setup/setup.sh --python
+	$(PYTHON) -m pltrans.train --help
+
+clean:
+	rm -rf bin demo
