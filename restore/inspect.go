@@ -1,0 +1,124 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+
+	ort "github.com/yalue/onnxruntime_go"
+)
+
+// inspect reads the inputs and outputs of a model.
+func inspect(m Model) (in, out []ort.InputOutputInfo, err error) {
+	if m.data != nil {
+		in, out, err = ort.GetInputOutputInfoWithONNXData(m.data)
+	} else {
+		in, out, err = ort.GetInputOutputInfo(m.path)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("not a readable ONNX file: %w", err)
+	}
+	return in, out, nil
+}
+
+// readSpec returns the Spec of a model: the one in its metadata, or that of
+// the public family that its inputs fit, with the names of the image input and
+// the output filled in.
+func readSpec(m Model) (Spec, error) {
+	in, out, err := inspect(m)
+	if err != nil {
+		return Spec{}, err
+	}
+	text, ok, err := metadata(m, specKey)
+	if err != nil {
+		return Spec{}, err
+	}
+	var spec Spec
+	if ok {
+		if spec, err = parseSpec(text); err != nil {
+			return Spec{}, err
+		}
+	} else {
+		size := 0
+		for _, i := range in {
+			if isImage(i) && i.Dimensions[2] > 0 {
+				size = int(i.Dimensions[2])
+			}
+		}
+		if spec, err = matchFamily(namesOf(in), namesOf(out), size); err != nil {
+			return Spec{}, err
+		}
+	}
+	if spec.ImageInput == "" {
+		if spec.ImageInput, err = onlyImage(in); err != nil {
+			return Spec{}, err
+		}
+	}
+	if spec.Output == "" {
+		spec.Output = out[0].Name
+	}
+	if o, ok := find(out, spec.Output); !ok || !isImage(o) {
+		return Spec{}, fmt.Errorf("its output %q isn't an image [N,3,S,S]", spec.Output)
+	}
+	spec.SHA256 = m.SHA256
+	if spec.Name == "" {
+		spec.Name = m.Name
+	}
+	return spec, nil
+}
+
+// metadata looks up a key of the file's custom metadata.
+func metadata(m Model, key string) (text string, ok bool, err error) {
+	var md *ort.ModelMetadata
+	if m.data != nil {
+		md, err = ort.GetModelMetadataWithONNXData(m.data)
+	} else {
+		md, err = ort.GetModelMetadata(m.path)
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("read metadata: %w", err)
+	}
+	text, ok, err = md.LookupCustomMetadataMap(key)
+	return text, ok, errors.Join(err, md.Destroy())
+}
+
+// isImage says whether an input or output can hold images: [N,3,S,S], where
+// a free dimension counts as fitting.
+func isImage(i ort.InputOutputInfo) bool {
+	d := i.Dimensions
+	float := i.DataType == ort.TensorElementDataTypeFloat || i.DataType == ort.TensorElementDataTypeFloat16
+	return float && len(d) == 4 && (d[1] == 3 || d[1] < 0)
+}
+
+func onlyImage(in []ort.InputOutputInfo) (string, error) {
+	name := ""
+	for _, i := range in {
+		if !isImage(i) {
+			continue
+		}
+		if name != "" {
+			return "", fmt.Errorf("both inputs %q and %q could be the image", name, i.Name)
+		}
+		name = i.Name
+	}
+	if name == "" {
+		return "", errors.New("no input is an image [N,3,S,S]")
+	}
+	return name, nil
+}
+
+func find(infos []ort.InputOutputInfo, name string) (ort.InputOutputInfo, bool) {
+	for _, i := range infos {
+		if i.Name == name {
+			return i, true
+		}
+	}
+	return ort.InputOutputInfo{}, false
+}
+
+func namesOf(infos []ort.InputOutputInfo) []string {
+	names := make([]string, len(infos))
+	for i, info := range infos {
+		names[i] = info.Name
+	}
+	return names
+}

@@ -1,0 +1,50 @@
+package restore
+
+import (
+	"crypto/sha256"
+	_ "embed" // the default model
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// DefaultModel is the name of the model that is part of the binary.
+const DefaultModel = "pltrans-s"
+
+//go:embed models/pltrans-s.onnx
+var defaultModel []byte
+
+// A Model is an ONNX file, in memory or on disk.
+type Model struct {
+	Name   string
+	SHA256 string // of its bytes, in hexadecimal
+	path   string // "" if data holds it
+	data   []byte
+}
+
+// FindModel returns the model of that name: the embedded one, the file at a
+// path that ends in ".onnx", or NAME.onnx in the folder of models.
+func FindModel(name, folder string) (Model, error) {
+	if name == DefaultModel {
+		sum := sha256.Sum256(defaultModel)
+		return Model{Name: name, SHA256: hex.EncodeToString(sum[:]), data: defaultModel}, nil
+	}
+	path := name
+	if !strings.HasSuffix(name, ".onnx") {
+		path = filepath.Join(folder, name+".onnx")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return Model{}, fmt.Errorf("model %q: %w (built in: %s; others are files NAME.onnx in %s, or a path)", name, err, DefaultModel, folder)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return Model{}, fmt.Errorf("model %q: read %s: %w", name, path, err)
+	}
+	short := strings.TrimSuffix(filepath.Base(path), ".onnx")
+	return Model{Name: short, SHA256: hex.EncodeToString(h.Sum(nil)), path: path}, nil
+}
