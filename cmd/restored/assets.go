@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// assets are the native files that the binary needs beside itself.
+type assets struct {
+	onnxruntime string // the shared library
+	models      string // the folder of dlib's models and of further restorers
+}
+
+// findAssets looks for the libraries and the models in the folders that the
+// configuration names or, where it names none, relative to the binary: as
+// installed (PREFIX/bin beside PREFIX/lib/restored) or as built (bin beside
+// .deps).
+func findAssets(libraries, models string) (assets, error) {
+	var roots []string
+	if exe, err := os.Executable(); err == nil {
+		if exe, err = filepath.EvalSymlinks(exe); err == nil {
+			top := filepath.Dir(filepath.Dir(exe))
+			roots = append(roots, filepath.Join(top, "lib", "restored"), filepath.Join(top, ".deps"))
+		}
+	}
+	roots = append(roots, "/usr/lib/restored")
+
+	var a assets
+	var errs []error
+	libs, err := first(libraries, roots, "onnxruntime", "libonnxruntime.so*")
+	if err != nil {
+		errs = append(errs, fmt.Errorf("ONNX Runtime's libonnxruntime.so: %w; set paths.libraries or run `make setup`", err))
+	} else {
+		a.onnxruntime = slices.Max(libs)
+	}
+	dats, err := first(models, roots, "models", "*.dat")
+	if err != nil {
+		errs = append(errs, fmt.Errorf("dlib's models: %w; set paths.models or run `make setup`", err))
+	} else {
+		a.models = filepath.Dir(dats[0])
+	}
+	return a, errors.Join(errs...)
+}
+
+// first returns the files that fit the pattern in the named folder or, if
+// none is named, in the first of roots/sub that has any.
+func first(named string, roots []string, sub, pattern string) ([]string, error) {
+	folders := []string{named}
+	if named == "" {
+		folders = nil
+		for _, r := range roots {
+			folders = append(folders, filepath.Join(r, sub))
+		}
+	}
+	for _, f := range folders {
+		if files, err := filepath.Glob(filepath.Join(f, pattern)); err == nil && len(files) > 0 {
+			return files, nil
+		}
+	}
+	return nil, fmt.Errorf("nothing like %s in %q", pattern, folders)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra/doc"
+
+	"restored/config"
+)
+
+var update = flag.Bool("update", false, "write the generated documents instead of comparing them")
+
+// generated compares a document with what the code says, or writes it.
+func generated(t *testing.T, path string, want []byte) {
+	t.Helper()
+	path = filepath.Join("..", "..", path)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s doesn't say what the code says: run `go test ./cmd/restored -run Docs -update`", path)
+	}
+}
+
+func TestDocsConfiguration(t *testing.T) {
+	var b bytes.Buffer
+	b.WriteString(`# Configuration
+
+Made from the code (` + "`go test ./cmd/restored -run Docs -update`" + `). A value comes from, each over the one
+before: the default, the file (` + "`--config FILE`" + `, YAML, sections nested at the dots), the environment, the flags.
+An unknown key, a wrong type or a value out of range is an error that names it.
+
+` + "`watch`" + ` is a list of ` + "`{in: FOLDER, out: FOLDER, originals: keep}`" + `; [the sample](../systemd/restored.yaml) shows it.
+
+| key | default | environment, flag | meaning |
+|---|---|---|---|
+`)
+	for _, o := range config.Reference() {
+		name := "`" + o.Env + "`"
+		for _, s := range settingFlags {
+			if s.key == o.Key {
+				name += ", `--" + s.flag + "`"
+			}
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", o.Key, o.Default, name, strings.ReplaceAll(o.Doc, "|", "\\|"))
+	}
+	generated(t, "docs/configuration.md", b.Bytes())
+}
+
+func TestDocsManual(t *testing.T) {
+	root := newRoot()
+	root.DisableAutoGenTag = true
+	commands := append(root.Commands(), root)
+	for _, c := range commands {
+		if !c.IsAvailableCommand() && c != root {
+			continue
+		}
+		c.DisableAutoGenTag = true
+		var b bytes.Buffer
+		header := &doc.GenManHeader{Section: "1", Source: "restored", Manual: "restored"}
+		if err := doc.GenMan(c, header, &b); err != nil {
+			t.Fatal(err)
+		}
+		// The date of the build has no place in a file that is compared.
+		lines := strings.Split(b.String(), "\n")
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, ".TH") })
+		lines[i] = fmt.Sprintf(`.TH "%s" "1" "" "restored" "restored"`, strings.ToUpper(strings.ReplaceAll(c.CommandPath(), " ", "-")))
+		name := strings.ReplaceAll(c.CommandPath(), " ", "-") + ".1"
+		generated(t, filepath.Join("docs/man", name), []byte(strings.Join(lines, "\n")))
+	}
+}
+
+// The README names only commands, flags and keys that exist, and every exit
+// code and command that does is in the help.
+func TestDocsReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(readme)
+	root := newRoot()
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" `\n()|,;", r) }) {
+		if flag, ok := strings.CutPrefix(word, "--"); ok && flag != "help" && flag != "config" {
+			found := false
+			for _, c := range root.Commands() {
+				found = found || c.Flags().Lookup(flag) != nil
+			}
+			if !found {
+				t.Errorf("README names --%s, which no command takes", flag)
+			}
+		}
+		section, _, dotted := strings.Cut(word, ".")
+		known := slices.ContainsFunc(config.Reference(), func(o config.Option) bool { return o.Key == word })
+		isSection := slices.ContainsFunc(config.Reference(), func(o config.Option) bool { return strings.HasPrefix(o.Key, section+".") })
+		if dotted && isSection && !known {
+			t.Errorf("README names the key %s, which doesn't exist", word)
+		}
+	}
+	for _, target := range []string{"make demo", "make test"} {
+		if !strings.Contains(text, target) {
+			t.Errorf("README lacks %q", target)
+		}
+	}
+	var help bytes.Buffer
+	root.SetOut(&help)
+	if err := root.Help(); err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []int{exitOK, exitFailed, exitUsage, exitSetup, exitInterrupted} {
+		if !strings.Contains(help.String(), fmt.Sprintf("\n  %-4d ", code)) {
+			t.Errorf("--help doesn't say exit code %d", code)
+		}
+	}
+}

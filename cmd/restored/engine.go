@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"runtime"
+
+	"restored/config"
+	"restored/detect"
+	"restored/media"
+	"restored/pipeline"
+	"restored/restore"
+)
+
+// native is what the process holds of native libraries: the restoring session
+// and the engine on it.
+type native struct {
+	session *restore.Session
+	engine  *pipeline.Engine
+}
+
+// openSession loads ONNX Runtime and the model that the configuration names.
+// The error has the exit code of a faulty set-up.
+func openSession(cfg *config.Config, log *slog.Logger) (*restore.Session, assets, error) {
+	a, err := findAssets(cfg.Paths.Libraries, cfg.Paths.Models)
+	if err != nil {
+		return nil, a, setupErr(err)
+	}
+	model, err := restore.FindModel(cfg.Restore.Model, a.models)
+	if err != nil {
+		return nil, a, setupErr(err)
+	}
+	if err := restore.Startup(a.onnxruntime); err != nil {
+		return nil, a, setupErr(err)
+	}
+	session, err := restore.Open(model, restore.Options{Provider: cfg.Restore.Provider})
+	if err != nil {
+		return nil, a, setupErr(errors.Join(err, restore.Shutdown()))
+	}
+	log.Info("model loaded", "model", model.Name, "sha256", model.SHA256[:12], "provider", session.Provider())
+	if err := session.Fallback(); err != nil {
+		log.Info("no GPU is used", "reason", err)
+	}
+	return session, a, nil
+}
+
+// openNative makes the engine that the configuration asks for.
+func openNative(cfg *config.Config, log *slog.Logger) (*native, error) {
+	session, a, err := openSession(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := media.Startup(runtime.NumCPU()); err != nil {
+		return nil, setupErr(errors.Join(err, session.Close(), restore.Shutdown()))
+	}
+	engine, err := pipeline.New(session, pipelineOptions(cfg, a.models))
+	if err != nil {
+		media.Shutdown()
+		return nil, setupErr(errors.Join(err, session.Close(), restore.Shutdown()))
+	}
+	return &native{session, engine}, nil
+}
+
+func (n *native) close() error {
+	err := errors.Join(n.engine.Close(), n.session.Close(), restore.Shutdown())
+	media.Shutdown()
+	return err
+}
+
+// pipelineOptions translates the configuration.
+func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
+	return pipeline.Options{
+		Models:  models,
+		Workers: cfg.WorkerCount(),
+		Detect: detect.Options{
+			MinFace:   cfg.Detect.MinFace,
+			Threshold: cfg.Detect.Threshold,
+			MaxPixels: cfg.Detect.MaxPixels,
+			Rotations: len(cfg.Detect.Rotations) > 0,
+		},
+		Steps:      int(cfg.Restore.Steps),
+		Blend:      cfg.Restore.Blend,
+		SharpBelow: cfg.Restore.SharpBelow,
+		Limit:      cfg.Identity.Limit,
+		Unverified: cfg.Identity.Unverified == "keep",
+		CopyNoFace: cfg.Photo.NoFace == "copy",
+		Provenance: cfg.Photo.Provenance,
+		MaxPixels:  cfg.Photo.MaxPixels,
+	}
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"image"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"restored/align"
+	"restored/config"
+	"restored/detect"
+	"restored/media"
+	"restored/pipeline"
+	"restored/restore"
+)
+
+func newEval() *cobra.Command {
+	var truth, input string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "eval --truth DIR --input DIR",
+		Short: "Measure the quality of restored faces against the truth",
+		Long: `Restores the aligned faces of --input and compares them, and what they were, with the
+faces of the same names in --truth: PSNR and SSIM (luma), and the distance of dlib's
+identity descriptors. ` + "`python -m pltrans.degrade`" + ` makes such folders.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			if truth == "" || input == "" {
+				return usageErr("name the folders --truth and --input")
+			}
+			e, err := openEvaluator(cfg, cmd)
+			if err != nil {
+				return err
+			}
+			defer e.close()
+			s, err := e.folder(cmd.Context(), truth, input)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%-22s %8s %8s\n%-22s %8.3f %8.3f\n%-22s %8.4f %8.4f\n%-22s %8.4f %8.4f\n",
+				fmt.Sprintf("%d faces", s.Faces), "input", "output",
+				"PSNR, dB", s.Input.PSNR, s.Output.PSNR,
+				"SSIM", s.Input.SSIM, s.Output.SSIM,
+				fmt.Sprintf("identity (of %d)", s.Compared), s.Input.Identity, s.Output.Identity)
+			return nil
+		},
+	}
+	addSettings(cmd)
+	cmd.Flags().StringVar(&truth, "truth", "", "`folder` of clear faces")
+	cmd.Flags().StringVar(&input, "input", "", "`folder` of degraded faces with the same names")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+// A quality is a mean over faces. Identity is the distance of descriptors to
+// the truth, over the faces where dlib found one in truth, input and output.
+type quality struct {
+	PSNR     float64 `json:"psnr"`
+	SSIM     float64 `json:"ssim"`
+	Identity float64 `json:"identity"`
+}
+
+type summary struct {
+	Faces    int     `json:"faces"`
+	Compared int     `json:"identities"`
+	Model    string  `json:"model"`
+	Input    quality `json:"input"`
+	Output   quality `json:"output"`
+}
+
+type evaluator struct {
+	session    *restore.Session
+	recognizer *detect.Recognizer
+	steps      int
+}
+
+func openEvaluator(cfg *config.Config, cmd *cobra.Command) (*evaluator, error) {
+	session, a, err := openSession(cfg, newLogger(cmd.ErrOrStderr(), "warn"))
+	if err != nil {
+		return nil, err
+	}
+	if err := media.Startup(1); err != nil {
+		return nil, setupErr(err)
+	}
+	recognizer, err := detect.NewRecognizer(a.models)
+	if err != nil {
+		return nil, setupErr(err)
+	}
+	return &evaluator{session, recognizer, int(cfg.Restore.Steps)}, nil
+}
+
+func (e *evaluator) close() {
+	// The process ends after this; nothing was written.
+	_ = e.recognizer.Close()
+	_ = e.session.Close()
+	_ = restore.Shutdown()
+	media.Shutdown()
+}
+
+// folder evaluates every face of the folder input.
+func (e *evaluator) folder(ctx context.Context, truth, input string) (summary, error) {
+	s := summary{Model: e.session.Model().Name}
+	names, err := os.ReadDir(input)
+	if err != nil {
+		return s, &codedError{exitUsage, err}
+	}
+	for _, entry := range names {
+		if !media.IsPhotoName(entry.Name()) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return s, err
+		}
+		if err := e.face(ctx, filepath.Join(truth, entry.Name()), filepath.Join(input, entry.Name()), &s); err != nil {
+			return s, err
+		}
+	}
+	if s.Faces == 0 {
+		return s, usageErr("%s has no photos", input)
+	}
+	for _, q := range []*quality{&s.Input, &s.Output} {
+		q.PSNR /= float64(s.Faces)
+		q.SSIM /= float64(s.Faces)
+		q.Identity /= float64(max(s.Compared, 1))
+	}
+	return s, nil
+}
+
+// face adds the figures of one face to the summary.
+func (e *evaluator) face(ctx context.Context, truth, input string, s *summary) error {
+	want, err := e.load(ctx, truth)
+	if err != nil {
+		return err
+	}
+	in, err := e.load(ctx, input)
+	if err != nil {
+		return err
+	}
+	size := e.session.Spec().Size
+	steps := e.steps
+	if steps == pipeline.AutoSteps {
+		m, err := align.Degradation(in, size)
+		if err != nil {
+			return err
+		}
+		steps = align.StepsFor(m.Octaves)
+	}
+	out, err := e.session.Restore(ctx, []restore.Face{{Image: in, Steps: steps}})
+	if err != nil {
+		return err
+	}
+	s.Faces++
+	s.Input.PSNR += psnr(in, want)
+	s.Input.SSIM += ssim(in, want, size)
+	s.Output.PSNR += psnr(out[0], want)
+	s.Output.SSIM += ssim(out[0], want, size)
+
+	var d [3][128]float32
+	for i, face := range [][]float32{want, in, out[0]} {
+		var ok bool
+		if d[i], ok, err = e.recognizer.Descriptor(face, size); err != nil {
+			return fmt.Errorf("%s: identity: %w", input, err)
+		}
+		if !ok {
+			return nil
+		}
+	}
+	s.Compared++
+	s.Input.Identity += detect.Distance(d[0], d[1])
+	s.Output.Identity += detect.Distance(d[0], d[2])
+	return nil
+}
+
+// load reads a face that is aligned already.
+func (e *evaluator) load(ctx context.Context, path string) ([]float32, error) {
+	p, err := media.OpenPhoto(ctx, path, media.Options{MaxPixels: 1 << 24})
+	if err != nil {
+		return nil, err
+	}
+	size := e.session.Spec().Size
+	if p.Image.Bounds() != image.Rect(0, 0, size, size) {
+		return nil, fmt.Errorf("%s: %v isn't an aligned face of %d×%d", path, p.Image.Bounds().Size(), size, size)
+	}
+	return align.Warp(p.Image, align.Similarity{A: 1}, size)
+}

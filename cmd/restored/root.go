@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"restored/config"
+)
+
+// settingFlags are the configuration keys that the commands take as flags.
+var settingFlags = []struct{ flag, key string }{
+	{"state", "state"},
+	{"workers", "workers"},
+	{"model", "restore.model"},
+	{"provider", "restore.provider"},
+	{"steps", "restore.steps"},
+	{"blend", "restore.blend"},
+	{"min-face", "detect.min_face"},
+	{"no-face", "photo.no_face"},
+	{"log-level", "log.level"},
+}
+
+// execute runs the command line and returns the code to exit with.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	began := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
+	err := root.ExecuteContext(ctx)
+	if err != nil && !began { // cobra refused the command line
+		err = &codedError{exitUsage, err}
+	}
+	if err != nil && !errors.Is(err, errReported) {
+		fmt.Fprintln(stderr, "restored:", err)
+	}
+	return exitCode(err)
+}
+
+// errReported ends a command that has told its failures already.
+var errReported = errors.New("some files failed")
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "restored",
+		Short: "Restores faces in photos, unattended",
+		Long: `restored finds the degraded faces in photos, restores them with a neural network
+and writes copies in which everything else is as it was. The originals are only read.
+
+` + exitHelp,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(newServe(), newRun(), newBench(), newEval())
+	return root
+}
+
+// addSettings gives a command --config and the flags for configuration keys.
+func addSettings(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.String("config", "", "configuration `file`; every key can also be set as RESTORED_…")
+	docs := config.Reference()
+	for _, s := range settingFlags {
+		i := slices.IndexFunc(docs, func(o config.Option) bool { return o.Key == s.key })
+		f.String(s.flag, "", fmt.Sprintf("`%s`: %s (default %s)", s.key, docs[i].Doc, docs[i].Default))
+	}
+}
+
+// loadConfig reads the configuration that the command's flags ask for.
+func loadConfig(cmd *cobra.Command) (*config.Config, error) {
+	given := map[string]string{}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		for _, s := range settingFlags {
+			if s.flag == f.Name {
+				given[s.key] = f.Value.String()
+			}
+		}
+	})
+	file, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	cfg, _, err := config.Load(file, given)
+	if err != nil {
+		return nil, &codedError{exitUsage, err}
+	}
+	return cfg, nil
+}
+
+// newLogger writes the log for people and for journald: one line an event.
+func newLogger(w io.Writer, level string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		panic("config validates log.level: " + err.Error())
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l}))
+}

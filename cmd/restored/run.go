@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"restored/config"
+	"restored/daemon"
+)
+
+func newRun() *cobra.Command {
+	var r runner
+	cmd := &cobra.Command{
+		Use:   "run --out DIR PATH...",
+		Short: "Restore photos now",
+		Long: `Restores the photos that are named, and those in the folders that are named, and writes
+them to --out: a file under its name, a folder's photos under their paths in it. A file that
+fails is told and the others go on. What is done already isn't done again, unless its
+output is gone or --force is given; a file in --out that restored didn't write is
+never replaced without --force.
+
+` + exitHelp,
+		Example: "  restored run --out restored/ album/\n  restored run --json --out /tmp/o a.jpg b.png",
+		RunE: func(cmd *cobra.Command, paths []string) error {
+			cfg, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			if len(paths) == 0 || r.out == "" {
+				return usageErr("name the photos or folders to restore, and --out, the folder for the results")
+			}
+			r.paths, r.stdout, r.stderr = paths, cmd.OutOrStdout(), cmd.ErrOrStderr()
+			return r.run(cmd.Context(), cfg)
+		},
+	}
+	addSettings(cmd)
+	cmd.Flags().StringVar(&r.out, "out", "", "`folder` for the results")
+	cmd.Flags().BoolVar(&r.json, "json", false, "print a JSON report a file, one a line")
+	cmd.Flags().BoolVar(&r.force, "force", false, "do everything again and replace whatever lies at an output")
+	return cmd
+}
+
+// A runner is one `restored run`.
+type runner struct {
+	paths          []string
+	out            string
+	json, force    bool
+	stdout, stderr io.Writer
+
+	mu     sync.Mutex // guards what follows, and printing
+	bar    *progress
+	failed int
+	done   int
+}
+
+func (r *runner) run(ctx context.Context, cfg *config.Config) error {
+	if err := checkInputs(r.paths, r.out); err != nil {
+		return err
+	}
+	total, err := countInputs(ctx, r.paths, r.out)
+	if err != nil {
+		return err
+	}
+	if total == 0 {
+		return usageErr("no photos in %q", r.paths)
+	}
+	n, err := openNative(cfg, newLogger(r.stderr, "warn"))
+	if err != nil {
+		return err
+	}
+	err = r.process(ctx, cfg.WorkerCount(), processor{n.engine}, total)
+	err = errors.Join(err, n.close())
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintf(r.stderr, "restored: stopped; %d of %d files are done, the same command goes on\n", r.done, total)
+		return &codedError{exitInterrupted, errReported}
+	case err == nil && r.failed > 0:
+		fmt.Fprintf(r.stderr, "restored: %d of %d files failed\n", r.failed, total)
+		return errReported
+	}
+	return err
+}
+
+// process restores every input on so many workers.
+func (r *runner) process(ctx context.Context, workers int, p daemon.Processor, total int) error {
+	state, err := runState(r.out)
+	if err != nil {
+		return err
+	}
+	ledger, err := daemon.OpenLedger(ctx, state)
+	if err != nil {
+		return setupErr(err)
+	}
+	r.bar = newProgress(r.stderr, total)
+	targets := make(chan target)
+	var wg sync.WaitGroup
+	var walkErr error
+	wg.Go(func() { walkErr = walkInputs(ctx, r.paths, r.out, targets) })
+	for range workers {
+		wg.Go(func() {
+			for t := range targets {
+				rec, skipped, err := ledger.Process(ctx, p, t.in, t.out, r.force)
+				if ctx.Err() == nil || err == nil {
+					r.tell(t, rec, skipped, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.bar.close()
+	if ctx.Err() != nil {
+		walkErr = nil
+	}
+	return errors.Join(walkErr, ledger.Close())
+}
+
+// tell prints what became of one file and moves the bar.
+func (r *runner) tell(t target, rec daemon.Record, skipped bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	line := struct {
+		Input  string `json:"input"`
+		Output string `json:"output,omitempty"`
+		Status string `json:"status"`
+		Error  string `json:"error,omitempty"`
+	}{Input: t.in, Output: rec.Out}
+	switch {
+	case err != nil:
+		r.failed++
+		line.Status, line.Error, line.Output = "failed", err.Error(), ""
+		r.bar.println(fmt.Sprintf("failed: %v", err))
+	case skipped:
+		r.done++
+		line.Status = "done before"
+	default:
+		r.done++
+	}
+	r.bar.step(filepath.Base(t.in))
+	if !r.json {
+		return
+	}
+	out := []byte(rec.Report)
+	if line.Status != "" {
+		if out, err = json.Marshal(line); err != nil {
+			panic(err) // strings always marshal
+		}
+	}
+	fmt.Fprintf(r.stdout, "%s\n", out)
+}
+
+// runState is the folder of the ledger of an output folder: what was done
+// there, and which files there are ours. It lies apart from both photos and results.
+func runState(out string) (string, error) {
+	abs, err := filepath.Abs(out)
+	if err != nil {
+		return "", err
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("no place for the state: %w; set XDG_STATE_HOME", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	sum := sha256.Sum256([]byte(abs))
+	return filepath.Join(base, "restored", "run-"+hex.EncodeToString(sum[:8])), nil
+}

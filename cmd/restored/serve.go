@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"restored/config"
+	"restored/daemon"
+	"restored/media"
+	"restored/pipeline"
+)
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Watch folders and restore what is dropped in",
+		Long: `Watches the folders that the configuration names, restores each photo once it is
+complete, and mirrors the results under the output folders. The queue survives a crash.
+On SIGTERM or Ctrl-C the photos in work are finished, then it stops; a second signal
+stops it at once, and what was in work is done again at the next start.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, cmd)
+		},
+	}
+	addSettings(cmd)
+	return cmd
+}
+
+func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
+	log := newLogger(cmd.ErrOrStderr(), cfg.Log.Level)
+	if len(cfg.Watch) == 0 {
+		return usageErr("no folder to watch: set watch in the file given by --config")
+	}
+	n, err := openNative(cfg, log)
+	if err != nil {
+		return err
+	}
+	d, err := daemon.New(cfg, daemon.Deps{Processor: processor{n.engine}, IsPhoto: media.IsPhotoName, Log: log})
+	if err == nil {
+		err = d.Run(ctx)
+	}
+	return errors.Join(err, n.close())
+}
+
+// processor lets the daemon and the ledger work by the pipeline.
+type processor struct{ engine *pipeline.Engine }
+
+// Process restores one photo.
+func (p processor) Process(ctx context.Context, job daemon.Job) (daemon.Result, error) {
+	claim := func(ctx context.Context, out string) (bool, error) {
+		if out == job.Out {
+			return job.Overwrite, nil
+		}
+		return job.Claim(ctx, out)
+	}
+	r, err := p.engine.Photo(ctx, job.In, job.Out, claim)
+	if err != nil {
+		return daemon.Result{}, err
+	}
+	report, err := json.Marshal(r)
+	if err != nil {
+		return daemon.Result{}, fmt.Errorf("%s: report: %w", job.In, err)
+	}
+	return daemon.Result{Out: r.Output, Report: report}, nil
+}

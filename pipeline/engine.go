@@ -1,0 +1,108 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+
+	"restored/align"
+	"restored/detect"
+	"restored/media"
+	"restored/restore"
+)
+
+// AutoSteps lets each face's degradation decide its number of diffusion steps.
+const AutoSteps = -1
+
+// Options of an Engine: the thresholds of the guards and what is written.
+type Options struct {
+	Models     string         // folder of dlib's models
+	Workers    int            // files at the same time; at least 1
+	Detect     detect.Options // Models is filled in from the field above
+	Steps      int            // diffusion steps, or AutoSteps
+	Blend      float64        // 0..1: how much of the restored face is pasted
+	SharpBelow float64        // octaves: a face degraded by less is left alone
+	Limit      float64        // largest identity distance between a face and its restoration
+	Unverified bool           // paste also where the identity can't be checked
+	CopyNoFace bool           // a photo with nothing to restore is copied, not skipped
+	Provenance bool           // mark outputs as partly machine-made
+	MaxPixels  int            // larger photos are refused
+}
+
+// An Engine restores files. It is safe for many goroutines; at most
+// Options.Workers of them work at a time and the others wait.
+type Engine struct {
+	o       Options
+	session *restore.Session
+	target  []align.Point // where dlib's landmarks lie in the model's aligned face
+	pool    chan *worker
+}
+
+// A worker is what one file needs for itself while it is worked on.
+type worker struct {
+	detector   *detect.Detector
+	recognizer *detect.Recognizer
+}
+
+// New makes an Engine. Errors name the model file that can't be used.
+func New(session *restore.Session, o Options) (*Engine, error) {
+	spec := session.Spec()
+	target, err := align.Template("dlib_"+spec.Template, spec.Size)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{o: o, session: session, target: target, pool: make(chan *worker, o.Workers)}
+	o.Detect.Models = o.Models
+	for range o.Workers {
+		w := &worker{}
+		if w.detector, err = detect.New(o.Detect); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		if w.recognizer, err = detect.NewRecognizer(o.Models); err != nil {
+			return nil, errors.Join(err, w.close(), e.Close())
+		}
+		e.pool <- w
+	}
+	return e, nil
+}
+
+// Session is the restoring session that the Engine was made with.
+func (e *Engine) Session() *restore.Session { return e.session }
+
+// Close frees the workers. It must not be called while Photo runs.
+func (e *Engine) Close() error {
+	var errs []error
+	for {
+		select {
+		case w := <-e.pool:
+			errs = append(errs, w.close())
+		default:
+			return errors.Join(errs...)
+		}
+	}
+}
+
+func (w *worker) close() error {
+	var errs []error
+	if w.detector != nil {
+		errs = append(errs, w.detector.Close())
+	}
+	if w.recognizer != nil {
+		errs = append(errs, w.recognizer.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// acquire waits for a free worker.
+func (e *Engine) acquire(ctx context.Context) (*worker, error) {
+	select {
+	case w := <-e.pool:
+		return w, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// photoOptions are the limits of reading a photo.
+func (o Options) photoOptions() media.Options {
+	return media.Options{MaxPixels: int64(o.MaxPixels)}
+}

@@ -1,0 +1,271 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"time"
+
+	"restored/align"
+	"restored/detect"
+	"restored/media"
+	"restored/paste"
+	"restored/restore"
+)
+
+// maxResidual is the largest RMS distance, in pixels of a 512×512 face,
+// between a face's landmarks and the template under the best similarity. Real
+// faces up to a half profile stay below 20; landmarks that were put on something
+// else lie above.
+const maxResidual = 30
+
+// A Claim is asked for a path just before it is written. It says whether what
+// lies there may be replaced; its error ends the work on the file.
+type Claim func(ctx context.Context, out string) (overwrite bool, err error)
+
+// Photo restores the faces of the photo in and writes the result to out, in
+// the same format and depth. The file appears complete or not at all, and
+// replaces another only if claim allows it. The Report's Output is the file
+// really written: a HEIC photo comes out with another extension.
+//
+// An error names the file, the stage and the reason; the Report then holds
+// what is known so far.
+func (e *Engine) Photo(ctx context.Context, in, out string, claim Claim) (Report, error) {
+	start := time.Now()
+	r := Report{
+		Input: in, Faces: []Face{},
+		Model: e.session.Model().Name, ModelHash: e.session.Model().SHA256, Provider: e.session.Provider(),
+	}
+	w, err := e.acquire(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer func() { e.pool <- w }()
+	err = e.photo(ctx, w, &r, in, out, claim)
+	r.Millis.Total = millis(start)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", in, err)
+	}
+	return r, nil
+}
+
+func (e *Engine) photo(ctx context.Context, w *worker, r *Report, in, out string, claim Claim) error {
+	start := time.Now()
+	p, err := media.OpenPhoto(ctx, in, e.o.photoOptions())
+	if err != nil {
+		return err
+	}
+	r.Millis.Decode = millis(start)
+	r.Format, r.Depth, r.Notes = p.Format, p.Depth, p.Notes
+	r.Width, r.Height = p.Image.Bounds().Dx(), p.Image.Bounds().Dy()
+
+	faces, err := w.find(ctx, p.Image, &r.Millis)
+	if err != nil {
+		return fmt.Errorf("detect faces: %w", err)
+	}
+	var patches []paste.Face
+	var restored []int // indices in r.Faces of the patches
+	for _, f := range faces {
+		patch, report, err := e.face(ctx, w, p.Image, f, &r.Millis)
+		if err != nil {
+			return err
+		}
+		r.Faces = append(r.Faces, report)
+		if report.Decision == FaceRestored {
+			patches = append(patches, patch)
+			restored = append(restored, len(r.Faces)-1)
+		}
+	}
+	if len(patches) == 0 {
+		return e.unchanged(ctx, r, in, out, claim)
+	}
+	start = time.Now()
+	changed, err := paste.Paste(p.Image, patches, paste.Options{})
+	if err != nil {
+		return fmt.Errorf("paste: %w", err)
+	}
+	for i, k := range restored {
+		r.Faces[k].Changed = &changed[i]
+	}
+	r.Millis.Paste = millis(start)
+
+	out = p.OutputPath(out)
+	overwrite, err := claim(ctx, out)
+	if err != nil {
+		return err
+	}
+	start = time.Now()
+	info, err := p.Save(ctx, out, p.Image, media.SaveOptions{Provenance: e.o.Provenance, Overwrite: overwrite})
+	if err != nil {
+		return err
+	}
+	r.Millis.Encode = millis(start)
+	r.Status, r.Output = Restored, info.Path
+	r.Notes = info.Notes
+	return nil
+}
+
+// unchanged ends a file with nothing to restore: its output, if one is wanted,
+// is a byte-identical copy.
+func (e *Engine) unchanged(ctx context.Context, r *Report, in, out string, claim Claim) error {
+	if !e.o.CopyNoFace {
+		r.Status = Skipped
+		return nil
+	}
+	overwrite, err := claim(ctx, out)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := media.CopyPhoto(in, out, overwrite); err != nil {
+		return err
+	}
+	r.Millis.Encode = millis(start)
+	r.Status, r.Output = Copied, out
+	return nil
+}
+
+// face takes one face through align, the guards and the model.
+func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.Face, ms *Millis) (paste.Face, Face, error) {
+	r := Face{Box: f.Box, Size: min(f.Box.Dx(), f.Box.Dy()), Score: f.Score, Angle: f.Angle}
+	size := e.session.Spec().Size
+
+	start := time.Now()
+	points := make([]align.Point, len(f.Landmarks))
+	for i, p := range f.Landmarks {
+		points[i] = align.Point(p)
+	}
+	m, err := align.Estimate(points, e.target)
+	if err != nil || m.RMS(points, e.target)*512/float64(size) > maxResidual {
+		r.Decision = FaceLandmarks
+		return paste.Face{}, r, nil
+	}
+	crop, err := align.Warp(img, m, size)
+	if err != nil {
+		return paste.Face{}, r, fmt.Errorf("align: %w", err)
+	}
+	if r.Degradation, err = e.degradation(img, points, crop); err != nil {
+		return paste.Face{}, r, fmt.Errorf("align: %w", err)
+	}
+	ms.Align += millis(start)
+
+	if r.Degradation < e.o.SharpBelow {
+		r.Decision = FaceSharp
+		return paste.Face{}, r, nil
+	}
+	if r.Steps = e.o.Steps; r.Steps == AutoSteps {
+		r.Steps = align.StepsFor(r.Degradation)
+	}
+	if !e.session.TakesSteps() {
+		r.Steps = 0
+	}
+	start = time.Now()
+	restored, err := e.session.Restore(ctx, []restore.Face{{Image: crop, Steps: r.Steps}})
+	if err != nil {
+		return paste.Face{}, r, err
+	}
+	ms.Model += millis(start)
+
+	start = time.Now()
+	err = e.checkIdentity(w, crop, restored[0], size, &r)
+	ms.Identity += millis(start)
+	return paste.Face{
+		Before: crop, After: restored[0], Size: size, ToCrop: m.Affine(), Blend: r.Blend, Landmarks: maskLandmarks(m, points),
+	}, r, err
+}
+
+// degradation measures a face in octaves. The measure is made for faces of 512
+// pixels on ffhq_512, so a model with other ones costs a second warp.
+func (e *Engine) degradation(img image.Image, points []align.Point, crop []float32) (float64, error) {
+	size := e.session.Spec().Size
+	if e.session.Spec().Template != "ffhq_512" || size%512 != 0 {
+		size = 512
+		target, err := align.Template("dlib_ffhq_512", size)
+		if err != nil {
+			return 0, err
+		}
+		m, err := align.Estimate(points, target)
+		if err != nil {
+			return 0, err
+		}
+		if crop, err = align.Warp(img, m, size); err != nil {
+			return 0, err
+		}
+	}
+	m, err := align.Degradation(crop, size)
+	return m.Octaves, err
+}
+
+// maskLandmarks places dlib's points (outer and inner corner of the eye at the
+// image's right, then of the other one, base of the nose) in the crop.
+func maskLandmarks(m align.Similarity, p []align.Point) *paste.Landmarks {
+	middle := func(a, b align.Point) [2]float64 {
+		c := m.Apply(align.Point{X: (a.X + b.X) / 2, Y: (a.Y + b.Y) / 2})
+		return [2]float64{c.X, c.Y}
+	}
+	return &paste.Landmarks{RightEye: middle(p[0], p[1]), LeftEye: middle(p[2], p[3]), Nose: middle(p[4], p[4])}
+}
+
+// checkIdentity sets the blend and the decision: a face whose restoration is
+// further from it than the limit is blended half, then left as it was.
+func (e *Engine) checkIdentity(w *worker, before, after []float32, size int, r *Face) error {
+	own, ok, err := w.recognizer.Descriptor(before, size)
+	if err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	mixed := after
+	for _, r.Blend = range []float64{e.o.Blend, e.o.Blend / 2} {
+		if r.Blend < 1 {
+			mixed = mix(before, after, float32(r.Blend))
+		}
+		var d [128]float32
+		found := false
+		if ok {
+			if d, found, err = w.recognizer.Descriptor(mixed, size); err != nil {
+				return fmt.Errorf("identity: %w", err)
+			}
+		}
+		if !found {
+			break
+		}
+		distance := detect.Distance(own, d)
+		if r.IdentityFull == nil {
+			r.IdentityFull = &distance
+		}
+		r.Identity = &distance
+		if distance <= e.o.Limit {
+			r.Decision = FaceRestored
+			return nil
+		}
+	}
+	switch {
+	case r.Identity != nil:
+		r.Decision, r.Blend = FaceIdentity, 0
+	case e.o.Unverified:
+		r.Decision, r.Blend = FaceRestored, e.o.Blend
+	default:
+		r.Decision, r.Blend = FaceUnverified, 0
+	}
+	return nil
+}
+
+// mix blends two faces: before + blend · (after − before).
+func mix(before, after []float32, blend float32) []float32 {
+	out := make([]float32, len(before))
+	for i, b := range before {
+		out[i] = b + blend*(after[i]-b)
+	}
+	return out
+}
+
+// find detects the faces of a photo and their landmarks.
+func (w *worker) find(ctx context.Context, img image.Image, ms *Millis) ([]detect.Face, error) {
+	start := time.Now()
+	faces, err := w.detector.Detect(ctx, img)
+	ms.Detect = millis(start)
+	return faces, err
+}
+
+func millis(since time.Time) float64 {
+	return float64(time.Since(since).Microseconds()) / 1000
+}
