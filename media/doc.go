@@ -1,0 +1,47 @@
+// Package media opens photos as upright pixels in memory and writes edited
+// pixels back as the same kind of file.
+//
+// # Flow
+//
+//	Startup → OpenPhoto → (the caller edits Photo.Image) → Photo.Save → Shutdown
+//
+// OpenPhoto reads the file once, recognises it by its content, checks its size
+// from the header, and lets libvips decode it straight into a standard Go
+// image, turned upright on the way. Everything in the file that isn't pixels
+// (EXIF with maker notes, ICC, XMP, IPTC, resolution, comments, unknown
+// chunks) is kept aside as the bytes it was. Save turns the pixels back, lets
+// libvips encode bare pixels, and puts those bytes around them: what libvips
+// and libexif would re-write or lose, this keeps byte for byte. So the stored
+// width, height and orientation tag of an output are those of its source, and
+// it is displayed the same way.
+//
+// Outputs appear only complete: a hidden temporary file beside the target is
+// written, synced and renamed, and its folder synced (writeAtomic in
+// photo_file.go). Sources are opened read-only.
+//
+// # Colours
+//
+// RGB stays in the file's own space and gray stays gray; no profile is
+// applied. CMYK alone is converted (to sRGB, by its embedded profile or
+// libvips' stock one), with a note.
+//
+// # Why not govips
+//
+// The package binds libvips itself in one small C file, photo_vips.c. govips
+// v2.16.0 gives pixels only as copies through C memory, takes none from memory
+// but as an encoded file, has for fail_on a switch that only some loaders get,
+// can't be cancelled, and panics where it can't start. The cgo needed beside it
+// would have been the same file. BMP, for which libvips has only ImageMagick,
+// is a small codec in Go.
+//
+// Pixels are pulled from libvips in the calling thread (pull in photo_vips.c):
+// its threaded sinks lose, now and then, an error in a file's last strip, and
+// a truncated JPEG then opens as if whole. JPEG, PNG and WebP are decoded by
+// one thread in any case.
+//
+// # Ownership
+//
+// Nothing native outlives a call: Photo holds Go memory only and needs no
+// Close. libvips keeps no cache of operations (it would hold Go pointers).
+// Startup and Shutdown are for package main; libvips can't be started again.
+package media
