@@ -1,0 +1,129 @@
+package config
+
+import (
+	"runtime"
+	"strconv"
+	"time"
+)
+
+// Config is the whole configuration. Each field stands for the key of the
+// same name in lower case with underscores; option.go says what each means,
+// its unit and its range.
+type Config struct {
+	Watch    []Watch
+	State    string
+	Workers  int // 0 = by the number of processors, see WorkerCount
+	Rescan   time.Duration
+	HTTP     HTTP
+	Queue    Queue
+	Restore  Restore
+	Detect   Detect
+	Identity Identity
+	Photo    Photo
+	Settle   Settle
+	Log      Log
+	Paths    Paths
+}
+
+// Watch is one watched folder and where its results go.
+type Watch struct {
+	In        string // folder that is watched, with its subfolders
+	Out       string // folder that gets the results, under the same relative paths
+	Originals string // what becomes of the originals: "keep"
+}
+
+// HTTP is the web page and its API.
+type HTTP struct {
+	Listen string // "" = off
+}
+
+// Queue is where jobs wait.
+type Queue struct {
+	URL     string        // "" = SQLite in the state folder
+	Timeout time.Duration // a job that takes longer is stopped and has failed
+}
+
+// Restore is the model and how strongly it acts.
+type Restore struct {
+	Model      string
+	Provider   string  // auto, cuda, tensorrt or cpu
+	Steps      Steps   // 0 = auto
+	Blend      float64 // 0 (the photo as it was) to 1 (the model's face)
+	SharpBelow float64 // octaves of lost detail under which a face is left alone
+}
+
+// Detect is how faces are looked for.
+type Detect struct {
+	MinFace   int     // pixels, the side of the smallest face that is restored
+	Every     int     // frames between two detections in a video
+	Threshold float64 // detection score that a face must reach
+	MaxPixels int     // larger photos are shrunk to this for detection; 0 = never
+	Rotations []int   // degrees to try when no face is found upright
+}
+
+// Identity is the guard that keeps a restored face the same person.
+type Identity struct {
+	Limit      float64 // largest descriptor distance between original and restored face
+	Unverified string  // what happens to a face with no descriptor: leave or keep
+}
+
+// Photo is what is read and written.
+type Photo struct {
+	NoFace     string // a photo without a face is written as a copy, or skipped
+	Provenance bool   // mark outputs as partly machine-made
+	MaxPixels  int    // larger photos are refused before they are decoded
+}
+
+// Settle is when a file counts as complete.
+type Settle struct {
+	Quiet time.Duration // size and modification time unchanged for so long
+	Max   time.Duration // a file that is still changing after this is warned of
+}
+
+// Log is the log's verbosity.
+type Log struct {
+	Level string // debug, info, warn or error
+}
+
+// Paths says where libraries and models lie. Empty: found beside the binary.
+type Paths struct {
+	Libraries string
+	Models    string
+}
+
+// Steps is a number of diffusion steps; 0 stands for "auto".
+type Steps int
+
+// String gives "auto" or the number.
+func (s Steps) String() string {
+	if s == 0 {
+		return "auto"
+	}
+	return strconv.Itoa(int(s))
+}
+
+// Default returns the configuration that holds when nothing is set. The
+// shipped sample, systemd/restored.yaml, says the same.
+func Default() Config {
+	return Config{
+		State:    "/var/lib/restored",
+		Rescan:   time.Minute,
+		Queue:    Queue{Timeout: 10 * time.Minute},
+		Restore:  Restore{Model: "pltrans-s", Provider: "auto", Blend: 1, SharpBelow: 0.5},
+		Detect:   Detect{MinFace: 40, Every: 8, MaxPixels: 4_000_000, Rotations: []int{-35, 35, -90, 90, 180}},
+		Identity: Identity{Limit: 0.5, Unverified: "leave"},
+		Photo:    Photo{NoFace: "copy", Provenance: true, MaxPixels: 250_000_000},
+		Settle:   Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},
+		Log:      Log{Level: "info"},
+	}
+}
+
+// WorkerCount is the number of photos to work on at a time: Workers, or, where
+// that is 0, one for each four processors and at least one, because a model's
+// session uses several processors by itself.
+func (c *Config) WorkerCount() int {
+	if c.Workers > 0 {
+		return c.Workers
+	}
+	return max(1, runtime.NumCPU()/4)
+}

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Option describes one key.
+type Option struct {
+	Key     string // as in the file, sections joined by dots
+	Env     string // the environment variable that sets it
+	Default string // as it would stand in the file
+	Doc     string // one sentence or two, with unit and range
+}
+
+// option is Option with the place of its value in a Config: a pointer to
+// string, int, float64, bool, time.Duration, Steps or []int.
+type option struct {
+	key   string
+	doc   string
+	value func(*Config) any
+}
+
+// options is the one list of keys. The key "watch", a list of mappings, is
+// the only one outside it.
+var options = []option{
+	{"state", "Folder of the queue, the ledger and the lock. One daemon at a time uses it.",
+		func(c *Config) any { return &c.State }},
+	{"workers", "Photos in work at the same time, 0 to 256. 0 = one for each four processors, at least one.",
+		func(c *Config) any { return &c.Workers }},
+	{"rescan", "Time between two full looks at the watched folders, 1s to 24h. Events make it faster; this makes it sure.",
+		func(c *Config) any { return &c.Rescan }},
+	{"http.listen", "Address of the web page. Not in this version: only \"\" (off).",
+		func(c *Config) any { return &c.HTTP.Listen }},
+	{"queue.url", "PostgreSQL to share the queue. Not in this version: only \"\" (SQLite in the state folder).",
+		func(c *Config) any { return &c.Queue.URL }},
+	{"queue.timeout", "A photo that takes longer than this has failed, 10s to 24h.",
+		func(c *Config) any { return &c.Queue.Timeout }},
+	{"restore.model", "Name of a built-in model, or the path of an ONNX file.",
+		func(c *Config) any { return &c.Restore.Model }},
+	{"restore.provider", "What the model runs on: auto, cuda, tensorrt or cpu. Only auto falls back.",
+		func(c *Config) any { return &c.Restore.Provider }},
+	{"restore.steps", "Diffusion steps of the model: auto, or 1 to 1000.",
+		func(c *Config) any { return &c.Restore.Steps }},
+	{"restore.blend", "Share of the restored face in the result, 0 to 1.",
+		func(c *Config) any { return &c.Restore.Blend }},
+	{"restore.sharp_below", "A face that lacks less than this many octaves of detail is sharp already and left as it is; 0 to 8, 0 = restore sharp faces too.",
+		func(c *Config) any { return &c.Restore.SharpBelow }},
+	{"detect.min_face", "Smallest face that is restored, in pixels of its side, 16 to 4096.",
+		func(c *Config) any { return &c.Detect.MinFace }},
+	{"detect.every", "Frames between two detections in a video, 1 to 1000. This version takes photos only.",
+		func(c *Config) any { return &c.Detect.Every }},
+	{"detect.threshold", "Detection score that a face must reach, -2 to 5. Less finds more faces, and more that are none.",
+		func(c *Config) any { return &c.Detect.Threshold }},
+	{"detect.max_pixels", "Photos with more pixels are shrunk to this many for detection; 0 = never, else at least 100000.",
+		func(c *Config) any { return &c.Detect.MaxPixels }},
+	{"detect.rotations", "Degrees by which a photo is turned, in this order, when no face is found upright; -180 to 180, at most 16, [] = never.",
+		func(c *Config) any { return &c.Detect.Rotations }},
+	{"identity.limit", "Largest distance between the descriptors of the original and the restored face (dlib's scale: 0.6 tells persons apart), above 0 to 2.",
+		func(c *Config) any { return &c.Identity.Limit }},
+	{"identity.unverified", "A face whose identity cannot be measured: leave (as it was) or keep (the restored one).",
+		func(c *Config) any { return &c.Identity.Unverified }},
+	{"photo.no_face", "A photo in which no face is found: copy (the file as it is) or skip (no output).",
+		func(c *Config) any { return &c.Photo.NoFace }},
+	{"photo.provenance", "Mark every output as partly machine-made (IPTC digital source type).",
+		func(c *Config) any { return &c.Photo.Provenance }},
+	{"photo.max_pixels", "Photos with more pixels are refused before they are decoded, 1000000 to 4000000000.",
+		func(c *Config) any { return &c.Photo.MaxPixels }},
+	{"settle.quiet", "A file is taken when size and modification time have not changed for this long, 100ms to 1h.",
+		func(c *Config) any { return &c.Settle.Quiet }},
+	{"settle.max", "A file that still changes after this long is warned of, and still waited for; at least settle.quiet, at most 24h.",
+		func(c *Config) any { return &c.Settle.Max }},
+	{"log.level", "debug, info, warn or error.",
+		func(c *Config) any { return &c.Log.Level }},
+	{"paths.libraries", "Folder of the ONNX Runtime library. Empty = found beside the binary.",
+		func(c *Config) any { return &c.Paths.Libraries }},
+	{"paths.models", "Folder of dlib's and other models. Empty = found beside the binary.",
+		func(c *Config) any { return &c.Paths.Models }},
+}
+
+// Reference lists every key but "watch", in the order of the sample file.
+func Reference() []Option {
+	c := Default()
+	out := make([]Option, len(options))
+	for i, o := range options {
+		out[i] = Option{Key: o.key, Env: envName(o.key), Default: format(o.value(&c)), Doc: o.doc}
+	}
+	return out
+}
+
+// Value returns the value of a key of [Reference] as it would stand in the
+// file, and whether there is such a key.
+func (c *Config) Value(key string) (string, bool) {
+	for _, o := range options {
+		if o.key == key {
+			return format(o.value(c)), true
+		}
+	}
+	return "", false
+}
+
+func envName(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// format writes the value behind an option's pointer as YAML.
+func format(p any) string {
+	switch v := p.(type) {
+	case *string:
+		if *v == "" {
+			return `""`
+		}
+		return *v
+	case *float64:
+		return strconv.FormatFloat(*v, 'g', -1, 64)
+	case *int:
+		return strconv.Itoa(*v)
+	case *bool:
+		return strconv.FormatBool(*v)
+	case *Steps:
+		return v.String()
+	case *time.Duration:
+		return formatDuration(*v)
+	case *[]int:
+		parts := make([]string, len(*v))
+		for i, n := range *v {
+			parts[i] = strconv.Itoa(n)
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	panic(fmt.Sprintf("config: option of type %T", p))
+}
+
+// formatDuration is Duration.String without the zero units at its end: "10m",
+// not "10m0s".
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate checks every section. The error joins all that is wrong, each an
+// *Error. [Load] has done it already; call it after changing a Config.
+func (c *Config) Validate() error { return errors.Join(c.problems()...) }
+
+func (c *Config) problems() []error {
+	v := &validation{}
+	v.watch(c.Watch)
+	v.text("state", c.State)
+	v.span("workers", c.Workers, 0, 256)
+	v.between("rescan", c.Rescan, time.Second, 24*time.Hour)
+	v.queue(c.Queue)
+	if c.HTTP.Listen != "" {
+		v.add("http.listen", c.HTTP.Listen, `the web page isn't supported in this version; only "" (off) is allowed`)
+	}
+	v.restore(c.Restore)
+	v.detect(c.Detect)
+	if c.Identity.Limit <= 0 || c.Identity.Limit > 2 {
+		v.add("identity.limit", c.Identity.Limit, "must be above 0 and at most 2")
+	}
+	v.oneOf("identity.unverified", c.Identity.Unverified, "leave", "keep")
+	v.oneOf("photo.no_face", c.Photo.NoFace, "copy", "skip")
+	v.span("photo.max_pixels", c.Photo.MaxPixels, 1_000_000, 4_000_000_000)
+	v.between("settle.quiet", c.Settle.Quiet, 100*time.Millisecond, time.Hour)
+	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
+	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	return v.problems
+}
+
+type validation struct{ problems []error }
+
+func (v *validation) add(key string, value any, reason string) {
+	shown := fmt.Sprint(value)
+	if s, ok := value.(string); ok {
+		shown = show(s)
+	}
+	if d, ok := value.(time.Duration); ok {
+		shown = formatDuration(d)
+	}
+	v.problems = append(v.problems, &Error{Key: key, Value: shown, Reason: reason})
+}
+
+// watch checks each entry by itself; whether folders nest or are links can
+// only be told where they exist, and daemon does so.
+func (v *validation) watch(list []Watch) {
+	for i, w := range list {
+		key := fmt.Sprintf("watch[%d]", i)
+		v.text(key+".in", w.In)
+		v.text(key+".out", w.Out)
+		if w.In != "" && filepath.Clean(w.In) == filepath.Clean(w.Out) {
+			v.add(key+".out", w.Out, "must not be the watched folder itself: outputs would be taken as inputs")
+		}
+		switch w.Originals {
+		case "keep":
+		case "move", "delete":
+			v.add(key+".originals", w.Originals, "isn't supported in this version; only keep is allowed")
+		default:
+			v.add(key+".originals", w.Originals, "must be keep")
+		}
+	}
+}
+
+func (v *validation) queue(q Queue) {
+	if q.URL != "" {
+		v.add("queue.url", redact(q.URL), `a shared queue isn't supported in this version; only "" (SQLite in the state folder) is allowed`)
+	}
+	v.between("queue.timeout", q.Timeout, 10*time.Second, 24*time.Hour)
+}
+
+func (v *validation) restore(r Restore) {
+	v.text("restore.model", r.Model)
+	v.oneOf("restore.provider", r.Provider, "auto", "cuda", "tensorrt", "cpu")
+	if r.Steps < 0 || r.Steps > 1000 {
+		v.add("restore.steps", int(r.Steps), "must be auto or a whole number from 1 to 1000")
+	}
+	v.real("restore.blend", r.Blend, 0, 1)
+	v.real("restore.sharp_below", r.SharpBelow, 0, 8)
+}
+
+func (v *validation) detect(d Detect) {
+	v.span("detect.min_face", d.MinFace, 16, 4096)
+	v.span("detect.every", d.Every, 1, 1000)
+	v.real("detect.threshold", d.Threshold, -2, 5)
+	if d.MaxPixels != 0 && (d.MaxPixels < 100_000 || d.MaxPixels > 4_000_000_000) {
+		v.add("detect.max_pixels", d.MaxPixels, "must be 0 (no limit) or from 100000 to 4000000000")
+	}
+	bad := slices.ContainsFunc(d.Rotations, func(r int) bool { return r < -180 || r > 180 })
+	if bad || len(d.Rotations) > 16 {
+		v.add("detect.rotations", d.Rotations, "must be at most 16 angles from -180 to 180")
+	}
+}
+
+func (v *validation) text(key, value string) {
+	switch {
+	case value == "":
+		v.add(key, value, "must not be empty")
+	case strings.ContainsRune(value, 0):
+		v.add(key, value, "must not contain a NUL character")
+	}
+}
+
+func (v *validation) oneOf(key, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		v.add(key, value, "must be one of "+strings.Join(allowed, ", ")+suggest(value, allowed))
+	}
+}
+
+func (v *validation) span(key string, value, low, high int) {
+	if value < low || value > high {
+		v.add(key, value, fmt.Sprintf("must be from %d to %d", low, high))
+	}
+}
+
+func (v *validation) real(key string, value, low, high float64) {
+	if !(value >= low && value <= high) { // also true for NaN
+		v.add(key, value, fmt.Sprintf("must be from %g to %g", low, high))
+	}
+}
+
+func (v *validation) between(key string, value, low, high time.Duration) {
+	if value < low || value > high {
+		v.add(key, value, "must be from "+formatDuration(low)+" to "+formatDuration(high))
+	}
+}
+
+// redact takes the password out of a URL before it reaches a log.
+func redact(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return url
+	}
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		rest = "…" + rest[at:]
+	}
+	return scheme + "://" + rest
+}

@@ -1,0 +1,129 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// text is a value from the environment or a flag, where all is text. A value
+// from the file has YAML's type, and a quoted number there is no number.
+type text string
+
+// assign stores a value of the file, or a text, behind an option's pointer.
+func assign(p, given any) error {
+	ok, want := false, ""
+	switch p := p.(type) {
+	case *string:
+		ok, want = set(p, given, func(s text) (string, error) { return string(s), nil }), "text (put it in quotes)"
+	case *bool:
+		ok, want = set(p, given, parseBool), "true or false"
+	case *int:
+		ok, want = set(p, given, parseInt), "a whole number"
+	case *float64:
+		if n, whole := given.(int); whole {
+			given = float64(n)
+		}
+		ok, want = set(p, given, parseFloat), "a number"
+	case *Steps:
+		n := 0
+		ok, want = given == "auto" || given == text("auto"), "auto or a whole number from 1 to 1000"
+		if !ok {
+			ok = set(&n, given, parseInt) && n >= 1
+		}
+		*p = Steps(n)
+	case *time.Duration:
+		if s, quoted := given.(string); quoted {
+			given = text(s)
+		}
+		ok, want = set(p, given, func(s text) (time.Duration, error) { return time.ParseDuration(string(s)) }),
+			`a time with its unit, like "500ms", "2s" or "10m"`
+	case *[]int:
+		ok, want = setList(p, given), "a list of whole numbers, like [-90, 90]"
+	default:
+		return fmt.Errorf("option of type %T", p)
+	}
+	if !ok {
+		return errors.New("must be " + want)
+	}
+	return nil
+}
+
+// set stores given if it has the pointer's type, or is text that parses.
+func set[T any](p *T, given any, parse func(text) (T, error)) bool {
+	switch g := given.(type) {
+	case T:
+		*p = g
+		return true
+	case text:
+		v, err := parse(g)
+		if err != nil {
+			return false
+		}
+		*p = v
+		return true
+	}
+	return false
+}
+
+// setList takes a YAML list, or numbers separated by commas.
+func setList(p *[]int, given any) bool {
+	out := []int{}
+	switch g := given.(type) {
+	case []any:
+		for _, item := range g {
+			n, ok := item.(int)
+			if !ok {
+				return false
+			}
+			out = append(out, n)
+		}
+	case text:
+		s := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(g)), "["), "]")
+		for part := range strings.SplitSeq(s, ",") {
+			if strings.TrimSpace(s) == "" {
+				break
+			}
+			n, err := strconv.Atoi(strings.TrimSpace(part))
+			if err != nil {
+				return false
+			}
+			out = append(out, n)
+		}
+	default:
+		return false
+	}
+	*p = out
+	return true
+}
+
+func parseBool(s text) (bool, error) {
+	if s != "true" && s != "false" {
+		return false, errors.New("neither true nor false")
+	}
+	return s == "true", nil
+}
+
+func parseInt(s text) (int, error) { return strconv.Atoi(string(s)) }
+
+func parseFloat(s text) (float64, error) {
+	f, err := strconv.ParseFloat(string(s), 64)
+	if err == nil && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		err = errors.New("not a finite number")
+	}
+	return f, err
+}
+
+// show writes a refused value for an error message.
+func show(given any) string {
+	switch g := given.(type) {
+	case string:
+		return strconv.Quote(g)
+	case text:
+		return strconv.Quote(string(g))
+	}
+	return fmt.Sprint(given)
+}

@@ -1,0 +1,166 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/fsnotify/fsnotify"
+
+	"restored/config"
+)
+
+// Deps is what the daemon needs and does not make itself.
+type Deps struct {
+	Processor Processor                   // does the work; the caller closes it after Run
+	IsPhoto   func(name string) bool      // by the name alone
+	OutName   func(rel string) string     // path of the output under out for a path under in; nil = the same
+	Log       *slog.Logger                // gets constant messages with the keys job, file, stage
+	Retry     func(try int) time.Duration // pause after the try'th transient error; nil = 10 s to 2 h
+
+	// Drain is how long a stop waits for the photos in work before they are
+	// cancelled and put back; 0 = one minute.
+	Drain time.Duration
+}
+
+const (
+	defaultDrain = time.Minute
+	// cancelTimeout is how long cancelled work may take to return. What does
+	// not is abandoned, and put back at the next start.
+	cancelTimeout = 15 * time.Second
+)
+
+// Daemon watches, queues and works. It is made by [New] and used once.
+type Daemon struct {
+	cfg      *config.Config
+	deps     Deps
+	attempts int
+}
+
+// New checks what it is given; nothing is opened before [Daemon.Run].
+func New(cfg *config.Config, deps Deps) (*Daemon, error) {
+	if deps.Processor == nil || deps.IsPhoto == nil || deps.Log == nil {
+		return nil, errors.New("daemon: Processor, IsPhoto and Log are needed")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if len(cfg.Watch) == 0 {
+		return nil, errors.New("no folder to watch: set watch in the configuration file")
+	}
+	if deps.Retry == nil {
+		deps.Retry = retryDelay
+	}
+	if deps.Drain == 0 {
+		deps.Drain = defaultDrain
+	}
+	return &Daemon{cfg, deps, maxAttempts}, nil
+}
+
+// Run works until ctx is done and then stops: no new photo is begun, those in
+// work are finished within Deps.Drain or else put back. It returns nil after
+// such a stop, and an error if it could not start or stop in order. A process
+// that is killed instead loses nothing either; only its photos in work are
+// done again.
+func (d *Daemon) Run(ctx context.Context) (err error) {
+	log := d.deps.Log
+	state, err := resolve(d.cfg.State)
+	if err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	roots, err := openRoots(d.cfg.Watch, state, d.deps.OutName)
+	if err != nil {
+		return err
+	}
+	ledger, err := OpenLedger(ctx, state)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ledger.Close()) }()
+
+	work := &worker{
+		ledger: ledger, processor: d.deps.Processor, roots: roots,
+		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
+	}
+	queue, err := openQueue(ctx, ledger, work, d.cfg.WorkerCount(), log)
+	if err != nil {
+		return err
+	}
+	back, err := queue.recover(ctx)
+	if err != nil {
+		return err
+	}
+	if back > 0 {
+		log.InfoContext(ctx, "interrupted photos put back", "files", back)
+	}
+	// The work outlives ctx: it is stopped below, in order.
+	if err := queue.client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("queue: start: %w", err)
+	}
+	watch := d.watcher(ctx, roots, state, ledger, queue)
+	var watching sync.WaitGroup
+	watching.Go(func() { watch.run(ctx) })
+	notify(ctx, log, sd.SdNotifyReady)
+	log.InfoContext(ctx, "restored is ready", "folders", len(roots), "workers", d.cfg.WorkerCount(), "state", state)
+
+	<-ctx.Done()
+	late := context.WithoutCancel(ctx)
+	notify(late, log, sd.SdNotifyStopping)
+	log.InfoContext(late, "stopping")
+	watching.Wait()
+	if watch.events != nil {
+		err = watch.events.Close()
+	}
+	err = errors.Join(err, d.stop(late, queue))
+	log.InfoContext(late, "stopped")
+	return err
+}
+
+// stop drains the workers, cancels those that take too long, and waits.
+func (d *Daemon) stop(ctx context.Context, q *queue) error {
+	drain, cancel := context.WithTimeout(ctx, d.deps.Drain)
+	defer cancel()
+	if q.client.Stop(drain) == nil {
+		return nil
+	}
+	d.deps.Log.WarnContext(ctx, "photos in work are cancelled and put back", "waited", d.deps.Drain.String())
+	hard, cancel := context.WithTimeout(ctx, cancelTimeout)
+	defer cancel()
+	if err := q.client.StopAndCancel(hard); err != nil {
+		return fmt.Errorf("a photo in work did not stop within %s; it is put back at the next start", cancelTimeout)
+	}
+	return nil
+}
+
+// watcher makes the watcher; without inotify it only scans.
+func (d *Daemon) watcher(ctx context.Context, roots []root, state string, l *Ledger, q *queue) *watcher {
+	log := d.deps.Log
+	w := &watcher{
+		roots: roots, skip: filepath.Clean(state), isPhoto: d.deps.IsPhoto, ledger: l, take: q.enqueue,
+		rescan: d.cfg.Rescan, settle: newSettle(d.cfg.Settle.Quiet, d.cfg.Settle.Max, maxWaiting), log: log,
+		watched: map[string]bool{}, touched: map[string]struct{}{},
+	}
+	w.scanned = func(ctx context.Context) {
+		counts, err := l.Counts(ctx)
+		if err == nil {
+			notify(ctx, log, status(counts))
+		}
+	}
+	events, err := fsnotify.NewWatcher()
+	if err != nil {
+		advice := ""
+		if errors.Is(err, syscall.EMFILE) {
+			advice = "sysctl fs.inotify.max_user_instances=512"
+		}
+		log.WarnContext(ctx, "no inotify: folders are only scanned", "error", err, "rescan", d.cfg.Rescan.String(), "advice", advice)
+		return w
+	}
+	w.events, w.add = events, events.Add
+	return w
+}

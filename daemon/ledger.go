@@ -1,0 +1,265 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// databaseName is the file in the state folder that holds ledger and queue.
+const databaseName = "restored.db"
+
+// schemaVersion is the ledger's, kept in SQLite's user_version.
+const schemaVersion = 1
+
+const schema = `
+CREATE TABLE files (
+	id           INTEGER PRIMARY KEY AUTOINCREMENT,
+	dir          TEXT NOT NULL,              -- path = dir / name, bytes as the system has them
+	name         TEXT NOT NULL,
+	size         INTEGER NOT NULL,           -- of the version last taken; -1 = none, take what is there
+	mtime_ns     INTEGER NOT NULL,
+	out          TEXT NOT NULL DEFAULT '',   -- the claimed path
+	claimed      INTEGER NOT NULL DEFAULT 0, -- out is ours, written or about to be
+	writing      INTEGER NOT NULL DEFAULT 0, -- a try may have written out since it was last done
+	out_size     INTEGER,                    -- of the output when it was last done
+	out_mtime_ns INTEGER,
+	state        TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')),
+	reason       TEXT NOT NULL DEFAULT '',
+	report       BLOB,
+	attempts     INTEGER NOT NULL DEFAULT 0, -- for this version
+	crashes      INTEGER NOT NULL DEFAULT 0, -- times the process ended while this version was in work
+	completed    INTEGER NOT NULL DEFAULT 0, -- times that any version was done
+	queued_ms    INTEGER NOT NULL,           -- Unix milliseconds
+	started_ms   INTEGER NOT NULL DEFAULT 0,
+	finished_ms  INTEGER NOT NULL DEFAULT 0,
+	UNIQUE (dir, name)
+);
+CREATE UNIQUE INDEX files_out ON files (out) WHERE claimed = 1;
+CREATE INDEX files_open ON files (state) WHERE state IN ('queued', 'running');
+PRAGMA user_version = 1;
+`
+
+// State is where a file stands. It goes from queued to running and on to done
+// or failed; a file that has changed begins again.
+type State string
+
+// The states of a file.
+const (
+	Queued  State = "queued"
+	Running State = "running"
+	Done    State = "done"
+	Failed  State = "failed"
+)
+
+// Version tells two contents of the same path apart.
+type Version struct {
+	Size    int64
+	MtimeNS int64 // Unix nanoseconds
+}
+
+func versionOf(info os.FileInfo) Version {
+	return Version{info.Size(), info.ModTime().UnixNano()}
+}
+
+// Record is what the ledger knows of a file.
+type Record struct {
+	ID        int64
+	Path      string
+	Version   Version
+	Out       string // the claimed output path, "" before the first claim
+	State     State
+	Reason    string          // why it failed, or waits for another try
+	Report    json.RawMessage // the Processor's, of the last version that was done
+	Attempts  int             // for this version
+	Crashes   int
+	Completed int // times that any version of it was done
+	Queued    time.Time
+	Started   time.Time
+	Finished  time.Time
+}
+
+// Ledger is the record of all files in a state folder. Its methods may be
+// called from several goroutines.
+type Ledger struct {
+	db   *sql.DB
+	lock *os.File
+}
+
+// OpenLedger makes the state folder if it is missing, takes its lock and opens
+// the database, making or upgrading the table. Another process that has the
+// folder in use is [ErrLocked]. The caller closes the Ledger.
+func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	lock, err := lockState(dir)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, databaseName)
+	db, err := sql.Open("sqlite", dsn(file))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("state database %s: %w", file, err), lock.Close())
+	}
+	// One connection: SQLite has one writer, and River expects it so.
+	db.SetMaxOpenConns(1)
+	if err := migrateLedger(ctx, db); err != nil {
+		return nil, errors.Join(fmt.Errorf("state database %s: %w", file, err), db.Close(), lock.Close())
+	}
+	return &Ledger{db, lock}, nil
+}
+
+// dsn names the database with its settings. Every commit reaches the disk
+// (synchronous FULL): a claim that a power cut took back would leave an output
+// that nobody owns.
+func dsn(file string) string {
+	q := url.Values{}
+	q.Set("_txlock", "immediate")
+	for _, pragma := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"} {
+		q.Add("_pragma", pragma)
+	}
+	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
+}
+
+func migrateLedger(ctx context.Context, db *sql.DB) error {
+	var version int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	switch version {
+	case schemaVersion:
+		return nil
+	case 0:
+		return inTx(ctx, db, func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, schema)
+			return err
+		})
+	}
+	return fmt.Errorf("made by another version of restored (schema %d, this one knows %d)", version, schemaVersion)
+}
+
+// Close closes the database and gives up the lock. It may be called again.
+func (l *Ledger) Close() error {
+	if l.lock == nil {
+		return nil
+	}
+	err := errors.Join(l.db.Close(), l.lock.Close())
+	l.lock = nil
+	return err
+}
+
+// inTx runs f in a transaction and commits if it returns nil.
+func inTx(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+const recordColumns = `id, dir, name, size, mtime_ns, out, state, reason, report,
+	attempts, crashes, completed, queued_ms, started_ms, finished_ms`
+
+func scanRecord(row interface{ Scan(...any) error }) (Record, error) {
+	var r Record
+	var dir, name string
+	var queued, started, finished int64
+	err := row.Scan(&r.ID, &dir, &name, &r.Version.Size, &r.Version.MtimeNS, &r.Out, &r.State, &r.Reason,
+		(*[]byte)(&r.Report), &r.Attempts, &r.Crashes, &r.Completed, &queued, &started, &finished)
+	r.Path = filepath.Join(dir, name)
+	r.Queued, r.Started, r.Finished = fromMillis(queued), fromMillis(started), fromMillis(finished)
+	return r, err
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+func now() int64 { return time.Now().UnixMilli() }
+
+// Lookup returns what is known of a file by its absolute path.
+func (l *Ledger) Lookup(ctx context.Context, path string) (Record, bool, error) {
+	return lookup(ctx, l.db, path)
+}
+
+func lookup(ctx context.Context, db interface {
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}, path string) (Record, bool, error) {
+	dir, name := split(path)
+	r, err := scanRecord(db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE dir = ? AND name = ?", dir, name))
+	return found(r, err, "look up "+path)
+}
+
+func split(path string) (dir, name string) { return filepath.Dir(path), filepath.Base(path) }
+
+// byID is Lookup for the number that a queued job carries.
+func (l *Ledger) byID(ctx context.Context, id int64) (Record, bool, error) {
+	r, err := scanRecord(l.db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE id = ?", id))
+	return found(r, err, fmt.Sprintf("look up file %d", id))
+}
+
+func found(r Record, err error, what string) (Record, bool, error) {
+	if errors.Is(err, sql.ErrNoRows) {
+		return Record{}, false, nil
+	}
+	if err != nil {
+		return Record{}, false, fmt.Errorf("ledger: %s: %w", what, err)
+	}
+	return r, true, nil
+}
+
+// versions returns the recorded version of every file of one folder.
+func (l *Ledger) versions(ctx context.Context, dir string) (map[string]Version, error) {
+	rows, err := l.db.QueryContext(ctx, "SELECT name, size, mtime_ns FROM files WHERE dir = ?", dir)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: list %s: %w", dir, err)
+	}
+	defer rows.Close()
+	known := map[string]Version{}
+	for rows.Next() {
+		var name string
+		var v Version
+		if err := rows.Scan(&name, &v.Size, &v.MtimeNS); err != nil {
+			return nil, fmt.Errorf("ledger: list %s: %w", dir, err)
+		}
+		known[name] = v
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("ledger: list %s: %w", dir, err)
+	}
+	return known, nil
+}
+
+// Counts is the number of files in each state.
+func (l *Ledger) Counts(ctx context.Context) (map[State]int, error) {
+	rows, err := l.db.QueryContext(ctx, "SELECT state, count(*) FROM files GROUP BY state")
+	if err != nil {
+		return nil, fmt.Errorf("ledger: count: %w", err)
+	}
+	defer rows.Close()
+	counts := map[State]int{}
+	for rows.Next() {
+		var s State
+		var n int
+		if err := rows.Scan(&s, &n); err != nil {
+			return nil, fmt.Errorf("ledger: count: %w", err)
+		}
+		counts[s] = n
+	}
+	return counts, rows.Err()
+}

@@ -1,0 +1,295 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"restored/config"
+)
+
+// childEnv, set to a folder, makes the test binary run the daemon on that
+// folder until it is killed; see kill_test.go.
+const childEnv = "DAEMON_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		child(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// site is a folder with in, out and state, and the configuration for them.
+type site struct {
+	t       testing.TB
+	in, out string
+	cfg     config.Config
+	retry   func(int) time.Duration
+	drain   time.Duration
+	tries   int // 0 = maxAttempts
+	outName func(string) string
+	logMu   sync.Mutex
+	log     bytes.Buffer
+}
+
+func newSite(t testing.TB) *site {
+	t.Helper()
+	return siteAt(t, t.TempDir())
+}
+
+func siteAt(t testing.TB, dir string) *site {
+	s := &site{t: t, in: filepath.Join(dir, "in"), out: filepath.Join(dir, "out"), cfg: siteConfig(dir)}
+	s.retry = func(int) time.Duration { return time.Millisecond }
+	if err := os.MkdirAll(s.in, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func siteConfig(dir string) config.Config {
+	cfg := config.Default()
+	cfg.State = filepath.Join(dir, "state")
+	cfg.Watch = []config.Watch{{In: filepath.Join(dir, "in"), Out: filepath.Join(dir, "out"), Originals: "keep"}}
+	cfg.Settle.Quiet = 100 * time.Millisecond
+	cfg.Rescan = time.Second
+	cfg.Workers = 2
+	return cfg
+}
+
+// Write gathers the log, from several goroutines.
+func (s *site) Write(p []byte) (int, error) {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return s.log.Write(p)
+}
+
+func (s *site) logged() string {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return s.log.String()
+}
+
+func isPhoto(name string) bool { return strings.HasSuffix(name, ".jpg") }
+
+func (s *site) daemon(p Processor) *Daemon {
+	s.t.Helper()
+	d, err := New(&s.cfg, Deps{
+		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Retry: s.retry, Drain: s.drain,
+		Log: slog.New(slog.NewTextHandler(io.Writer(s), nil)),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.tries > 0 {
+		d.attempts = s.tries
+	}
+	return d
+}
+
+// start runs a daemon and returns what stops it and waits; the test's end does
+// so too.
+func (s *site) start(p Processor) (stop func()) {
+	s.t.Helper()
+	d := s.daemon(p)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-ended:
+				if err != nil {
+					s.t.Errorf("Run: %v", err)
+				}
+			case <-time.After(30 * time.Second):
+				s.t.Error("the daemon did not stop within 30 s")
+			}
+			if s.t.Failed() {
+				s.t.Logf("log:\n%s", s.logged())
+			}
+		})
+	}
+	s.t.Cleanup(stop)
+	return stop
+}
+
+// put writes an input as a whole.
+func (s *site) put(name, content string) string {
+	s.t.Helper()
+	path := filepath.Join(s.in, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// output reads an output, "" if there is none.
+func (s *site) output(name string) string {
+	data, err := os.ReadFile(filepath.Join(s.out, name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.t.Error(err)
+	}
+	return string(data)
+}
+
+// records reads the ledger while no daemon runs.
+func (s *site) records() map[string]Record {
+	s.t.Helper()
+	l := s.ledger()
+	defer l.Close()
+	rows, err := l.db.Query("SELECT " + recordColumns + " FROM files")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer rows.Close()
+	all := map[string]Record{}
+	for rows.Next() {
+		r, err := scanRecord(rows)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		rel, _ := filepath.Rel(s.in, r.Path)
+		all[rel] = r
+	}
+	if rows.Err() != nil {
+		s.t.Fatal(rows.Err())
+	}
+	return all
+}
+
+func (s *site) ledger() *Ledger {
+	s.t.Helper()
+	l, err := OpenLedger(context.Background(), s.cfg.State)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return l
+}
+
+// beside opens the database beside a running daemon.
+func (s *site) beside() *sql.DB {
+	s.t.Helper()
+	db, err := sql.Open("sqlite", dsn(filepath.Join(s.cfg.State, databaseName)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return db
+}
+
+// countsOf reads the states while a daemon runs; nil = it is not ready yet.
+func countsOf(t testing.TB, s *site) map[State]int {
+	t.Helper()
+	db := s.beside()
+	defer db.Close()
+	l := Ledger{db: db}
+	counts, err := l.Counts(t.Context())
+	if err != nil {
+		return nil
+	}
+	return counts
+}
+
+// wait polls until ok holds.
+func wait(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 20 s in vain for: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// proc is a processor that does its work on the files, and goes wrong on
+// demand. What it makes of "x" is "restored x".
+type proc struct {
+	before func(ctx context.Context, job Job) error // nil = go on
+	after  func(job Job)                            // when the output is there
+	mu     sync.Mutex
+	calls  map[string]int
+	jobs   []Job
+}
+
+func (p *proc) Process(ctx context.Context, job Job) (Result, error) {
+	p.mu.Lock()
+	if p.calls == nil {
+		p.calls = map[string]int{}
+	}
+	p.calls[filepath.Base(job.In)]++
+	p.jobs = append(p.jobs, job)
+	p.mu.Unlock()
+	if p.before != nil {
+		if err := p.before(ctx, job); err != nil {
+			return Result{}, err
+		}
+	}
+	data, err := os.ReadFile(job.In)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := writeAtomic(job.Out, "restored "+string(data), job.Overwrite); err != nil {
+		return Result{}, err
+	}
+	if p.after != nil {
+		p.after(job)
+	}
+	report, err := json.Marshal(map[string]int{"bytes": len(data)})
+	return Result{Out: job.Out, Report: report}, err
+}
+
+func (p *proc) count(name string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls[name]
+}
+
+func (p *proc) total() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.jobs)
+}
+
+type processorFunc func(ctx context.Context, job Job) (Result, error)
+
+func (f processorFunc) Process(ctx context.Context, job Job) (Result, error) { return f(ctx, job) }
+
+func writeAtomic(out, content string, overwrite bool) error {
+	f, err := os.CreateTemp(filepath.Dir(out), tempPrefix+"*"+tempSuffix)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.WriteString(content); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if overwrite {
+		return os.Rename(f.Name(), out)
+	}
+	if err := os.Link(f.Name(), out); err != nil {
+		return fmt.Errorf("an output turned up: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/riverqueue/river/rivertype"
+)
+
+const (
+	// maxAttempts bounds the tries of a file whose errors may pass.
+	maxAttempts = 8
+	// enqueueBatch is the number of files noted in one transaction.
+	enqueueBatch = 256
+	// finishedRetention is how long River keeps a finished job; the ledger
+	// has the history.
+	finishedRetention = 24 * time.Hour
+	// fetchPoll is how often River looks for new work. It looks by itself
+	// (PollOnly): its listener on SQLite is a poll too, each 50 ms, and costs an
+	// idle daemon a hundredth of a processor more.
+	fetchPoll = 250 * time.Millisecond
+	// fetchCooldown bounds how often River looks for work, and so the rate of
+	// very short jobs.
+	fetchCooldown = 20 * time.Millisecond
+)
+
+// retryDelays are the pauses after the first, second, … try; the last one
+// holds for all that follow. Together they wait for about four hours.
+var retryDelays = []time.Duration{
+	10 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute,
+	30 * time.Minute, time.Hour, 2 * time.Hour,
+}
+
+func retryDelay(attempt int) time.Duration {
+	return retryDelays[min(max(attempt, 1), len(retryDelays))-1]
+}
+
+// photoArgs are what River keeps of a job. The file is named by its number in
+// the ledger, since JSON cannot hold every path; a file has at most one job
+// that is not finished.
+type photoArgs struct {
+	File  int64  `json:"file" river:"unique"`
+	Path  string `json:"path"` // for people only
+	Size  int64  `json:"size"`
+	Mtime int64  `json:"mtime_ns"`
+}
+
+// Kind names the jobs in River's table.
+func (photoArgs) Kind() string { return "photo" }
+
+// openStates are those in which a job still has something to come.
+var openStates = []rivertype.JobState{
+	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRunning,
+	rivertype.JobStateRetryable, rivertype.JobStateScheduled,
+}
+
+// insertOpts makes a file's open job the only one.
+func insertOpts() *river.InsertOpts {
+	return &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: openStates}}
+}
+
+// queue is River on the ledger's database.
+type queue struct {
+	ledger *Ledger
+	client *river.Client[*sql.Tx]
+}
+
+// openQueue brings River's tables up to date and makes its client; nothing
+// runs before client.Start.
+func openQueue(ctx context.Context, l *Ledger, w *worker, workers int, log *slog.Logger) (*queue, error) {
+	driver := riversqlite.New(l.db)
+	log = slog.New(atLeast{log.Handler(), slog.LevelWarn})
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return nil, fmt.Errorf("queue: prepare the tables: %w", err)
+	}
+	registered := river.NewWorkers()
+	if err := river.AddWorkerSafely(registered, w); err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	client, err := river.NewClient(driver, &river.Config{
+		Logger:                      log,
+		Workers:                     registered,
+		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+		JobTimeout:                  w.timeout,
+		MaxAttempts:                 w.attempts,
+		PollOnly:                    true,
+		FetchPollInterval:           fetchPoll,
+		FetchCooldown:               fetchCooldown,
+		CompletedJobRetentionPeriod: finishedRetention,
+		CancelledJobRetentionPeriod: finishedRetention,
+		DiscardedJobRetentionPeriod: finishedRetention,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	return &queue{l, client}, nil
+}
+
+// foundFile is a settled file.
+type foundFile struct {
+	path    string
+	version Version
+}
+
+func (f foundFile) args(id int64) photoArgs {
+	return photoArgs{id, f.path, f.version.Size, f.version.MtimeNS}
+}
+
+// enqueue notes files as queued and makes a job for each, in one transaction.
+// It returns those that have to wait because an earlier version is in work.
+func (q *queue) enqueue(ctx context.Context, files []foundFile) (busy []foundFile, err error) {
+	err = inTx(ctx, q.ledger.db, func(tx *sql.Tx) error {
+		var fresh []river.InsertManyParams
+		for _, f := range files {
+			rec, known, err := lookup(ctx, tx, f.path)
+			switch {
+			case err != nil:
+				return err
+			case !known:
+				id, err := insert(ctx, tx, f.path, f.version)
+				if err != nil {
+					return err
+				}
+				fresh = append(fresh, river.InsertManyParams{Args: f.args(id), InsertOpts: insertOpts()})
+			case rec.Version == f.version:
+				// Queued, done or failed as it is.
+			default:
+				ok, err := q.again(ctx, tx, rec, f)
+				if err != nil {
+					return err
+				}
+				if !ok {
+					busy = append(busy, f)
+				}
+			}
+		}
+		if len(fresh) == 0 {
+			return nil
+		}
+		_, err := q.client.InsertManyTx(ctx, tx, fresh)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("enqueue: %w", err)
+	}
+	return busy, nil
+}
+
+// again queues another version of a known file; false = its earlier version is
+// in work.
+func (q *queue) again(ctx context.Context, tx *sql.Tx, rec Record, f foundFile) (bool, error) {
+	if rec.State == Running {
+		return false, nil
+	}
+	res, err := q.client.InsertTx(ctx, tx, f.args(rec.ID), insertOpts())
+	if err != nil {
+		return false, fmt.Errorf("queue %s: %w", f.path, err)
+	}
+	if res.UniqueSkippedAsDuplicate {
+		switch res.Job.State {
+		case rivertype.JobStateRunning:
+			return false, nil // its end is not noted yet
+		case rivertype.JobStateRetryable, rivertype.JobStateScheduled:
+			// It waits for another try of the old version.
+			if _, err := q.client.JobRetryTx(ctx, tx, res.Job.ID); err != nil {
+				return false, fmt.Errorf("queue %s: %w", f.path, err)
+			}
+		}
+	}
+	return true, renew(ctx, tx, rec.ID, f.version)
+}
+
+// recover puts what the last process left in work back into the queue, and
+// gives a job to every queued file that has none. The caller holds the lock on
+// the state folder, so nobody else's jobs are in this database.
+func (q *queue) recover(ctx context.Context) (int, error) {
+	list, err := q.ledger.recoverRunning(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = inTx(ctx, q.ledger.db, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE river_job SET state = 'available', attempt = max(attempt - 1, 0),
+			scheduled_at = datetime('now', 'subsec') WHERE state = 'running'`)
+		if err != nil {
+			return err
+		}
+		// A file that was in work at two ends of the process comes last.
+		for _, f := range list {
+			if f.crashes < 2 {
+				continue
+			}
+			_, err := tx.ExecContext(ctx, `UPDATE river_job SET priority = 4 WHERE kind = 'photo'
+				AND state = 'available' AND json_extract(args, '$.file') = ?`, f.id)
+			if err != nil {
+				return err
+			}
+		}
+		return q.adopt(ctx, tx)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("queue: recover: %w", err)
+	}
+	return len(list), nil
+}
+
+// adopt makes a job for each queued file that has none.
+func (q *queue) adopt(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, "SELECT "+recordColumns+` FROM files WHERE state = 'queued' AND id NOT IN (
+		SELECT json_extract(args, '$.file') FROM river_job
+		WHERE kind = 'photo' AND state IN ('available', 'pending', 'running', 'retryable', 'scheduled'))`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var orphans []Record
+	for rows.Next() {
+		r, err := scanRecord(rows)
+		if err != nil {
+			return err
+		}
+		orphans = append(orphans, r)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, r := range orphans {
+		_, err := q.client.InsertTx(ctx, tx, foundFile{r.Path, r.Version}.args(r.ID), insertOpts())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// atLeast passes only the log records of a level and above.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (h atLeast) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= h.level && h.Handler.Enabled(ctx, level)
+}
+
+func (h atLeast) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return atLeast{h.Handler.WithAttrs(attrs), h.level}
+}
+
+func (h atLeast) WithGroup(name string) slog.Handler {
+	return atLeast{h.Handler.WithGroup(name), h.level}
+}

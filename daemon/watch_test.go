@@ -1,0 +1,239 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// rig is a watcher on a real folder and ledger whose files are only gathered.
+type rig struct {
+	*site
+	w     *watcher
+	mu    sync.Mutex
+	taken map[string]int
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{site: newSite(t), taken: map[string]int{}}
+	l := r.ledger()
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	roots, err := openRoots(r.cfg.Watch, r.cfg.State, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.in = roots[0].in
+	r.w = &watcher{
+		roots: roots, skip: filepath.Join(r.in, "state"), isPhoto: isPhoto, ledger: l, rescan: time.Hour,
+		settle: newSettle(100*time.Millisecond, time.Hour, 10), log: slog.New(slog.NewTextHandler(io.Writer(r.site), nil)),
+		watched: map[string]bool{}, touched: map[string]struct{}{},
+	}
+	r.w.take = func(ctx context.Context, files []foundFile) ([]foundFile, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, f := range files {
+			rel, _ := filepath.Rel(r.in, f.path)
+			r.taken[rel]++
+			if _, _, err := l.take(ctx, f.path, false); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	}
+	return r
+}
+
+func (r *rig) names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.taken))
+}
+
+// run starts the watcher, with inotify or without.
+func (r *rig) run(inotify bool) {
+	r.t.Helper()
+	if inotify {
+		events, err := fsnotify.NewWatcher()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.w.events = events
+		if r.w.add == nil {
+			r.w.add = events.Add
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.w.run(ctx)
+	}()
+	r.t.Cleanup(func() {
+		cancel()
+		<-done
+		if r.w.events != nil {
+			if err := r.w.events.Close(); err != nil {
+				r.t.Error(err)
+			}
+		}
+		if r.t.Failed() {
+			r.t.Logf("log:\n%s", r.logged())
+		}
+	})
+}
+
+// TestWatchIgnores: only regular, named, visible, non-empty files are taken;
+// links are not followed.
+func TestWatchIgnores(t *testing.T) {
+	r := newRig(t)
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.MkdirAll(outside, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(outside, "x.jpg"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"a.jpg", "sub/deep/b.jpg", "new\nline.jpg", "bad\xff\xfeutf8.jpg", strings.Repeat("n", 251) + ".jpg", "quote'\".jpg",
+		".hidden.jpg", ".dir/c.jpg", "d.jpg.part", "e.jpg.crdownload", "f.jpg~", ".restored-1.tmp", "g.txt", "state/h.jpg",
+	} {
+		r.put(name, "x")
+	}
+	r.put("empty.jpg", "")
+	for link, target := range map[string]string{
+		"link.jpg": filepath.Join(outside, "x.jpg"), "linked": outside, "loop": r.in, "dangling.jpg": "/nowhere", "inner.jpg": "a.jpg",
+	} {
+		if err := os.Symlink(target, filepath.Join(r.in, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(r.in, "fifo.jpg"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(r.in, "folder.jpg"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.put("folder.jpg/i.jpg", "x")
+	want := []string{"a.jpg", "sub/deep/b.jpg", "new\nline.jpg", "bad\xff\xfeutf8.jpg", strings.Repeat("n", 251) + ".jpg", "quote'\".jpg", "folder.jpg/i.jpg"}
+	r.run(true)
+	wait(t, "the good files", func() bool { return len(r.names()) >= len(want) })
+	// By events too; the last one shows that the others have been looked at.
+	r.put(".hidden2.jpg", "x")
+	r.put("empty2.jpg", "")
+	if err := os.Symlink(filepath.Join(outside, "x.jpg"), filepath.Join(r.in, "link2.jpg")); err != nil {
+		t.Fatal(err)
+	}
+	r.put("z.jpg", "x")
+	want = append(want, "z.jpg")
+	wait(t, "z.jpg", func() bool { return slices.Contains(r.names(), "z.jpg") })
+	slices.Sort(want)
+	if got := r.names(); !slices.Equal(got, want) {
+		t.Errorf("taken %q\nwant  %q", got, want)
+	}
+}
+
+// TestWatchFolders: new, moved and nested folders are seen by events alone
+// (the rescan of this watcher is an hour away).
+func TestWatchFolders(t *testing.T) {
+	r := newRig(t)
+	r.run(true)
+	r.put("seen.jpg", "x")
+	wait(t, "the first file", func() bool { return len(r.names()) == 1 })
+	for i := range 10 { // folders made with their files already in them
+		r.put(fmt.Sprintf("new%d/a/b/c.jpg", i), "x")
+	}
+	tree := filepath.Join(t.TempDir(), "tree")
+	if err := os.MkdirAll(filepath.Join(tree, "deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tree, "deep", "m.jpg"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tree, filepath.Join(r.in, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the files of new folders", func() bool { return len(r.names()) == 12 })
+	r.put("new3/a/b/later.jpg", "x")
+	r.put("moved/deep/later.jpg", "x")
+	wait(t, "later files in them", func() bool { return len(r.names()) == 14 })
+	if err := os.Rename(filepath.Join(r.in, "moved"), filepath.Join(r.in, "again")); err != nil {
+		t.Fatal(err)
+	}
+	r.put("again/deep/n.jpg", "x")
+	wait(t, "a file in a folder under its new name", func() bool { return slices.Contains(r.names(), "again/deep/n.jpg") })
+	for name, n := range r.taken {
+		if n != 1 {
+			t.Errorf("%s taken %d times", name, n)
+		}
+	}
+}
+
+// TestWatchWithoutEvents: the scan alone finds everything, with more files than
+// there is room to wait for, and where inotify's watches are exhausted.
+func TestWatchWithoutEvents(t *testing.T) {
+	for _, exhausted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("exhausted=%v", exhausted), func(t *testing.T) {
+			r := newRig(t)
+			r.w.rescan = 100 * time.Millisecond
+			if exhausted {
+				r.w.add = func(string) error { return fmt.Errorf("inotify_add_watch: %w", syscall.ENOSPC) }
+			}
+			for i := range 35 {
+				r.put(fmt.Sprintf("%d/%02d.jpg", i%3, i), "x")
+			}
+			r.run(exhausted)
+			wait(t, "35 files", func() bool { return len(r.names()) == 35 })
+			r.put("3/late.jpg", "x")
+			wait(t, "a late file", func() bool { return len(r.names()) == 36 })
+			advice := strings.Count(r.logged(), "fs.inotify.max_user_watches")
+			if exhausted != (advice > 0) || strings.Count(r.logged(), "inotify watches exhausted") > 1 {
+				t.Errorf("advice: %s", r.logged())
+			}
+		})
+	}
+}
+
+// TestOverflow: when the system drops events, a full scan finds what they
+// would have told.
+func TestOverflow(t *testing.T) {
+	r := newRig(t)
+	r.run(true)
+	r.put("a.jpg", "x")
+	wait(t, "a.jpg", func() bool { return len(r.names()) == 1 })
+	if err := r.w.events.Remove(r.in); err != nil { // from here on, events are lost
+		t.Fatal(err)
+	}
+	r.put("b.jpg", "x")
+	r.put("new/c.jpg", "x")
+	r.w.events.Errors <- fsnotify.ErrEventOverflow
+	wait(t, "the lost files", func() bool { return len(r.names()) == 3 })
+	r.put("new/d.jpg", "x") // watched again
+	wait(t, "new/d.jpg", func() bool { return len(r.names()) == 4 })
+}
+
+// TestTouchIsBounded: events beyond the bound become one full scan.
+func TestTouchIsBounded(t *testing.T) {
+	r := newRig(t)
+	for i := range maxTouched + 10 {
+		r.w.touch(fsnotify.Event{Name: fmt.Sprintf("/x/%d.jpg", i), Op: fsnotify.Create})
+	}
+	if len(r.w.touched) != 0 || !r.w.full {
+		t.Errorf("%d paths kept, full scan %v", len(r.w.touched), r.w.full)
+	}
+}

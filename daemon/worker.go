@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+)
+
+// worker is River's view of the Processor.
+type worker struct {
+	river.WorkerDefaults[photoArgs]
+	ledger    *Ledger
+	processor Processor
+	roots     []root
+	timeout   time.Duration
+	attempts  int // the most tries of a file
+	retry     func(attempt int) time.Duration
+	log       *slog.Logger
+}
+
+// Timeout is real, so that River rescues a job that hangs.
+func (w *worker) Timeout(*river.Job[photoArgs]) time.Duration { return w.timeout }
+
+// NextRetry is asked for after an error that may pass.
+func (w *worker) NextRetry(job *river.Job[photoArgs]) time.Time {
+	return time.Now().Add(w.retry(job.Attempt))
+}
+
+// Work does one job: nil completes it, a cancel error ends it for good, and
+// any other error has River try again.
+func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
+	log := w.log.With("job", job.ID, "file", job.Args.Path)
+	rec, ok, err := w.ledger.byID(ctx, job.Args.File)
+	if err != nil {
+		log.ErrorContext(ctx, "ledger not readable", "stage", "ledger", "error", err)
+		return err
+	}
+	if !ok {
+		return river.JobCancel(fmt.Errorf("the ledger has no file %d", job.Args.File))
+	}
+	if rec.State == Done || rec.State == Failed {
+		return nil // noted before a crash, or while the job was waiting
+	}
+	began := time.Now()
+	res, err := w.try(ctx, rec)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("took longer than %s (queue.timeout)", w.timeout)
+	}
+	state, err := w.ledger.end(ctx, rec.ID, res, err, job.Attempt < job.MaxAttempts, func(tx *sql.Tx) error {
+		_, err := river.JobCompleteTx[*riversqlite.Driver](context.WithoutCancel(ctx), tx, job)
+		return err
+	})
+	log = log.With("milliseconds", time.Since(began).Milliseconds())
+	w.report(ctx, log, state, res, err, job)
+	if state == Failed {
+		return river.JobCancel(err)
+	}
+	return err
+}
+
+// try finds where the output belongs and works on the file.
+func (w *worker) try(ctx context.Context, rec Record) (Result, error) {
+	r, ok := rootOf(w.roots, rec.Path)
+	if !ok {
+		return Result{}, &errUnread{"the file lies in no watched folder any more"}
+	}
+	out, err := r.plan(rec.Path)
+	if err != nil {
+		return Result{}, err
+	}
+	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out})
+}
+
+func (w *worker) report(ctx context.Context, log *slog.Logger, state State, res Result, err error, job *river.Job[photoArgs]) {
+	var unread *errUnread
+	var crash *panicError
+	switch {
+	case state == Done:
+		log.InfoContext(ctx, "photo done", "out", res.Out)
+	case errors.As(err, &unread):
+		log.InfoContext(ctx, "photo put aside until it is seen again", "reason", unread.reason)
+	case errors.As(err, &crash):
+		log.ErrorContext(ctx, "photo failed by a panic", "error", err, "stack", string(crash.stack))
+	case state == Queued && errors.Is(err, context.Canceled):
+		log.InfoContext(ctx, "photo put back")
+	case state == Queued:
+		log.WarnContext(ctx, "photo to be tried again", "error", err, "attempt", job.Attempt,
+			"wait", w.retry(job.Attempt).String())
+	default:
+		log.ErrorContext(ctx, "photo failed", "error", err)
+	}
+}
