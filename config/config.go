@@ -47,7 +47,7 @@ type Queue struct {
 type Restore struct {
 	Model      string
 	Provider   string  // auto, cuda, tensorrt or cpu
-	Steps      Steps   // 0 = auto
+	Steps      Steps   // Auto, or the number of diffusion steps
 	Blend      float64 // 0 (the photo as it was) to 1 (the model's face)
 	SharpBelow float64 // octaves of lost detail under which a face is left alone
 }
@@ -57,8 +57,8 @@ type Detect struct {
 	MinFace   int     // pixels, the side of the smallest face that is restored
 	Every     int     // frames between two detections in a video
 	Threshold float64 // detection score that a face must reach
-	MaxPixels int     // larger photos are shrunk to this for detection; 0 = never
-	Rotations []int   // degrees to try when no face is found upright
+	MaxPixels int     // larger photos are shrunk to this for detection
+	Rotations bool    // turned copies are tried when no face is found upright
 }
 
 // Identity is the guard that keeps a restored face the same person.
@@ -91,12 +91,15 @@ type Paths struct {
 	Models    string
 }
 
-// Steps is a number of diffusion steps; 0 stands for "auto".
+// Steps is a number of diffusion steps, or Auto.
 type Steps int
+
+// Auto lets each face's degradation decide.
+const Auto Steps = -1
 
 // String gives "auto" or the number.
 func (s Steps) String() string {
-	if s == 0 {
+	if s == Auto {
 		return "auto"
 	}
 	return strconv.Itoa(int(s))
@@ -109,8 +112,8 @@ func Default() Config {
 		State:    "/var/lib/restored",
 		Rescan:   time.Minute,
 		Queue:    Queue{Timeout: 10 * time.Minute},
-		Restore:  Restore{Model: "pltrans-s", Provider: "auto", Blend: 1, SharpBelow: 0.5},
-		Detect:   Detect{MinFace: 40, Every: 8, MaxPixels: 4_000_000, Rotations: []int{-35, 35, -90, 90, 180}},
+		Restore:  Restore{Model: "pltrans-s", Provider: "auto", Steps: Auto, Blend: 1, SharpBelow: 0.5},
+		Detect:   Detect{MinFace: 40, Every: 8, MaxPixels: 4_000_000, Rotations: true},
 		Identity: Identity{Limit: 0.5, Unverified: "leave"},
 		Photo:    Photo{NoFace: "copy", Provenance: true, MaxPixels: 250_000_000},
 		Settle:   Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},

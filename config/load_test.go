@@ -55,7 +55,7 @@ state: /var/lib/other
 http: {listen: ""}
 queue: {url: ""}
 restore: {model: other, provider: cpu, steps: 4, blend: 0.75}
-detect: {min_face: 60, every: 4, rotations: []}
+detect: {min_face: 60, every: 4, rotations: false}
 settle: {quiet: 3s}
 `), nil)
 	if err != nil {
@@ -65,7 +65,7 @@ settle: {quiet: 3s}
 	want.Watch = []Watch{{"/srv/restored/in", "/srv/restored/out", "keep"}, {"/b", "/c", "keep"}}
 	want.State = "/var/lib/other"
 	want.Restore = Restore{Model: "other", Provider: "cpu", Steps: 4, Blend: 0.75, SharpBelow: 0.5}
-	want.Detect.MinFace, want.Detect.Every, want.Detect.Rotations = 60, 4, []int{}
+	want.Detect.MinFace, want.Detect.Every, want.Detect.Rotations = 60, 4, false
 	want.Settle.Quiet = 3 * time.Second
 	if !reflect.DeepEqual(*cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", *cfg, want)
@@ -76,7 +76,7 @@ func TestLayers(t *testing.T) {
 	file := write(t, "restore: {model: from-file, blend: 0.1}\nworkers: 1\nphoto: {provenance: false}\n")
 	t.Setenv("RESTORED_RESTORE_MODEL", "from-env")
 	t.Setenv("RESTORED_WORKERS", "2")
-	t.Setenv("RESTORED_DETECT_ROTATIONS", "-20, 20")
+	t.Setenv("RESTORED_DETECT_ROTATIONS", "false")
 	t.Setenv("RESTORED_PATHS_MODELS", "")
 	cfg, origins, err := Load(file, map[string]string{"workers": "3", "settle.quiet": "1s"})
 	if err != nil {
@@ -88,7 +88,7 @@ func TestLayers(t *testing.T) {
 		{"workers", "3", "flag"},
 		{"settle.quiet", "1s", "flag"},
 		{"photo.provenance", "false", "file " + file},
-		{"detect.rotations", "[-20, 20]", "environment RESTORED_DETECT_ROTATIONS"},
+		{"detect.rotations", "false", "environment RESTORED_DETECT_ROTATIONS"},
 		{"detect.min_face", "40", "default"},
 		{"paths.models", `""`, "environment RESTORED_PATHS_MODELS"},
 	} {
@@ -135,14 +135,14 @@ func TestBadFiles(t *testing.T) {
 
 func TestBadEnvironmentAndFlags(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
-		{"RESTORED_RESTORE_MODLE", "x", "RESTORED_RESTORE_MODLE (environment): no such setting; did you mean RESTORED_RESTORE_MODEL?"},
+		{"RESTORED_RESTORE_MODEEL", "x", "RESTORED_RESTORE_MODEEL (environment): no such setting; did you mean RESTORED_RESTORE_MODEL?"},
 		{"RESTORED_WATCH", "x", "are set in the file"},
 		{"RESTORED_WORKERS", "many", `workers = "many" (environment RESTORED_WORKERS): must be a whole number`},
 		{"RESTORED_WORKERS", "", `workers = "" (environment RESTORED_WORKERS): must be a whole number`},
 		{"RESTORED_RESTORE_BLEND", "NaN", "must be a number"},
 		{"RESTORED_RESTORE_BLEND", "2", "restore.blend = 2 (environment RESTORED_RESTORE_BLEND): must be from 0 to 1"},
 		{"RESTORED_PHOTO_PROVENANCE", "yes", "must be true or false"},
-		{"RESTORED_DETECT_ROTATIONS", "5;6", "must be a list of whole numbers"},
+		{"RESTORED_DETECT_ROTATIONS", "5;6", "must be true or false"},
 	} {
 		t.Run(c.name+"="+c.value, func(t *testing.T) {
 			t.Setenv(c.name, c.value)

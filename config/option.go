@@ -16,7 +16,7 @@ type Option struct {
 }
 
 // option is Option with the place of its value in a Config: a pointer to
-// string, int, float64, bool, time.Duration, Steps or []int.
+// string, int, float64, bool, time.Duration or Steps.
 type option struct {
 	key   string
 	doc   string
@@ -42,7 +42,7 @@ var options = []option{
 		func(c *Config) any { return &c.Restore.Model }},
 	{"restore.provider", "What the model runs on: auto, cuda, tensorrt or cpu. Only auto falls back.",
 		func(c *Config) any { return &c.Restore.Provider }},
-	{"restore.steps", "Diffusion steps of the model: auto, or 1 to 1000.",
+	{"restore.steps", "Diffusion steps of the model: auto (by the degradation of each face), or 0 to 12.",
 		func(c *Config) any { return &c.Restore.Steps }},
 	{"restore.blend", "Share of the restored face in the result, 0 to 1.",
 		func(c *Config) any { return &c.Restore.Blend }},
@@ -54,9 +54,9 @@ var options = []option{
 		func(c *Config) any { return &c.Detect.Every }},
 	{"detect.threshold", "Detection score that a face must reach, -2 to 5. Less finds more faces, and more that are none.",
 		func(c *Config) any { return &c.Detect.Threshold }},
-	{"detect.max_pixels", "Photos with more pixels are shrunk to this many for detection; 0 = never, else at least 100000.",
+	{"detect.max_pixels", "Photos with more pixels are shrunk to this many for detection, 100000 to 200000000. With 4000000 the smallest face found in a photo of 12 megapixels has about 140 pixels.",
 		func(c *Config) any { return &c.Detect.MaxPixels }},
-	{"detect.rotations", "Degrees by which a photo is turned, in this order, when no face is found upright; -180 to 180, at most 16, [] = never.",
+	{"detect.rotations", "Look for faces in turned copies of a photo when none is found upright.",
 		func(c *Config) any { return &c.Detect.Rotations }},
 	{"identity.limit", "Largest distance between the descriptors of the original and the restored face (dlib's scale: 0.6 tells persons apart), above 0 to 2.",
 		func(c *Config) any { return &c.Identity.Limit }},
@@ -66,7 +66,7 @@ var options = []option{
 		func(c *Config) any { return &c.Photo.NoFace }},
 	{"photo.provenance", "Mark every output as partly machine-made (IPTC digital source type).",
 		func(c *Config) any { return &c.Photo.Provenance }},
-	{"photo.max_pixels", "Photos with more pixels are refused before they are decoded, 1000000 to 4000000000.",
+	{"photo.max_pixels", "Photos with more pixels are refused before they are decoded, 1000000 to 260000000.",
 		func(c *Config) any { return &c.Photo.MaxPixels }},
 	{"settle.quiet", "A file is taken when size and modification time have not changed for this long, 100ms to 1h.",
 		func(c *Config) any { return &c.Settle.Quiet }},
@@ -123,12 +123,6 @@ func format(p any) string {
 		return v.String()
 	case *time.Duration:
 		return formatDuration(*v)
-	case *[]int:
-		parts := make([]string, len(*v))
-		for i, n := range *v {
-			parts[i] = strconv.Itoa(n)
-		}
-		return "[" + strings.Join(parts, ", ") + "]"
 	}
 	panic(fmt.Sprintf("config: option of type %T", p))
 }

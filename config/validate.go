@@ -30,7 +30,7 @@ func (c *Config) problems() []error {
 	}
 	v.oneOf("identity.unverified", c.Identity.Unverified, "leave", "keep")
 	v.oneOf("photo.no_face", c.Photo.NoFace, "copy", "skip")
-	v.span("photo.max_pixels", c.Photo.MaxPixels, 1_000_000, 4_000_000_000)
+	v.span("photo.max_pixels", c.Photo.MaxPixels, 1_000_000, 260_000_000)
 	v.between("settle.quiet", c.Settle.Quiet, 100*time.Millisecond, time.Hour)
 	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -80,8 +80,8 @@ func (v *validation) queue(q Queue) {
 func (v *validation) restore(r Restore) {
 	v.text("restore.model", r.Model)
 	v.oneOf("restore.provider", r.Provider, "auto", "cuda", "tensorrt", "cpu")
-	if r.Steps < 0 || r.Steps > 1000 {
-		v.add("restore.steps", int(r.Steps), "must be auto or a whole number from 1 to 1000")
+	if r.Steps < Auto || r.Steps > 12 {
+		v.add("restore.steps", int(r.Steps), "must be auto or a whole number from 0 to 12")
 	}
 	v.real("restore.blend", r.Blend, 0, 1)
 	v.real("restore.sharp_below", r.SharpBelow, 0, 8)
@@ -91,13 +91,7 @@ func (v *validation) detect(d Detect) {
 	v.span("detect.min_face", d.MinFace, 16, 4096)
 	v.span("detect.every", d.Every, 1, 1000)
 	v.real("detect.threshold", d.Threshold, -2, 5)
-	if d.MaxPixels != 0 && (d.MaxPixels < 100_000 || d.MaxPixels > 4_000_000_000) {
-		v.add("detect.max_pixels", d.MaxPixels, "must be 0 (no limit) or from 100000 to 4000000000")
-	}
-	bad := slices.ContainsFunc(d.Rotations, func(r int) bool { return r < -180 || r > 180 })
-	if bad || len(d.Rotations) > 16 {
-		v.add("detect.rotations", d.Rotations, "must be at most 16 angles from -180 to 180")
-	}
+	v.span("detect.max_pixels", d.MaxPixels, 100_000, 200_000_000)
 }
 
 func (v *validation) text(key, value string) {

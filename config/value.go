@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -15,7 +14,8 @@ type text string
 
 // assign stores a value of the file, or a text, behind an option's pointer.
 func assign(p, given any) error {
-	ok, want := false, ""
+	var ok bool
+	var want string
 	switch p := p.(type) {
 	case *string:
 		ok, want = set(p, given, func(s text) (string, error) { return string(s), nil }), "text (put it in quotes)"
@@ -29,10 +29,10 @@ func assign(p, given any) error {
 		}
 		ok, want = set(p, given, parseFloat), "a number"
 	case *Steps:
-		n := 0
-		ok, want = given == "auto" || given == text("auto"), "auto or a whole number from 1 to 1000"
+		n := int(Auto)
+		ok, want = given == "auto" || given == text("auto"), "auto or a whole number from 0 to 12"
 		if !ok {
-			ok = set(&n, given, parseInt) && n >= 1
+			ok = set(&n, given, parseInt) && n >= 0
 		}
 		*p = Steps(n)
 	case *time.Duration:
@@ -41,8 +41,6 @@ func assign(p, given any) error {
 		}
 		ok, want = set(p, given, func(s text) (time.Duration, error) { return time.ParseDuration(string(s)) }),
 			`a time with its unit, like "500ms", "2s" or "10m"`
-	case *[]int:
-		ok, want = setList(p, given), "a list of whole numbers, like [-90, 90]"
 	default:
 		return fmt.Errorf("option of type %T", p)
 	}
@@ -67,37 +65,6 @@ func set[T any](p *T, given any, parse func(text) (T, error)) bool {
 		return true
 	}
 	return false
-}
-
-// setList takes a YAML list, or numbers separated by commas.
-func setList(p *[]int, given any) bool {
-	out := []int{}
-	switch g := given.(type) {
-	case []any:
-		for _, item := range g {
-			n, ok := item.(int)
-			if !ok {
-				return false
-			}
-			out = append(out, n)
-		}
-	case text:
-		s := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(g)), "["), "]")
-		for part := range strings.SplitSeq(s, ",") {
-			if strings.TrimSpace(s) == "" {
-				break
-			}
-			n, err := strconv.Atoi(strings.TrimSpace(part))
-			if err != nil {
-				return false
-			}
-			out = append(out, n)
-		}
-	default:
-		return false
-	}
-	*p = out
-	return true
 }
 
 func parseBool(s text) (bool, error) {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"time"
@@ -136,9 +137,12 @@ func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.
 		points[i] = align.Point(p)
 	}
 	m, err := align.Estimate(points, e.target)
-	if err != nil || m.RMS(points, e.target)*512/float64(size) > maxResidual {
+	if errors.Is(err, align.ErrDegenerate) || m.RMS(points, e.target)*512/float64(size) > maxResidual {
 		r.Decision = FaceLandmarks
 		return paste.Face{}, r, nil
+	}
+	if err != nil {
+		return paste.Face{}, r, fmt.Errorf("align: %w", err)
 	}
 	crop, err := align.Warp(img, m, size)
 	if err != nil {

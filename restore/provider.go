@@ -74,8 +74,7 @@ func appendProvider(so *ort.SessionOptions, provider string) error {
 		if err != nil {
 			return &ProviderError{provider, err}
 		}
-		defer p.Destroy()
-		if err := so.AppendExecutionProviderCUDA(p); err != nil {
+		if err := errors.Join(so.AppendExecutionProviderCUDA(p), p.Destroy()); err != nil {
 			return &ProviderError{provider, err}
 		}
 	case "tensorrt":
@@ -83,8 +82,7 @@ func appendProvider(so *ort.SessionOptions, provider string) error {
 		if err != nil {
 			return &ProviderError{provider, err}
 		}
-		defer p.Destroy()
-		if err := so.AppendExecutionProviderTensorRT(p); err != nil {
+		if err := errors.Join(so.AppendExecutionProviderTensorRT(p), p.Destroy()); err != nil {
 			return &ProviderError{provider, err}
 		}
 	}
@@ -94,7 +92,7 @@ func appendProvider(so *ort.SessionOptions, provider string) error {
 // reallyRuns runs one face with profiling on and fails unless most of the
 // nodes' time was spent in the provider: a session may list a GPU and
 // still run on the CPU.
-func reallyRuns(m Model, spec Spec, provider string, o Options) error {
+func reallyRuns(m Model, spec Spec, provider string, o Options) (err error) {
 	dir, err := os.MkdirTemp("", "restored-profile-")
 	if err != nil {
 		return fmt.Errorf("check of provider %s: %w", provider, err)
@@ -104,7 +102,7 @@ func reallyRuns(m Model, spec Spec, provider string, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer so.Destroy()
+	defer func() { err = errors.Join(err, so.Destroy()) }()
 	if err := so.EnableProfiling(filepath.Join(dir, "p")); err != nil {
 		return fmt.Errorf("check of provider %s: %w", provider, err)
 	}

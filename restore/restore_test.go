@@ -224,7 +224,7 @@ func TestProviders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { _ = s.Close() })
 	if s.Provider() == "cpu" && s.Fallback() == nil {
 		t.Error("auto fell back to the CPU without saying why")
 	}

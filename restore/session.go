@@ -85,18 +85,17 @@ func Open(m Model, o Options) (*Session, error) {
 }
 
 func openWith(m Model, spec Spec, provider string, o Options) (*Session, error) {
-	so, err := newOptions(provider, o)
-	if err != nil {
-		return nil, err
-	}
-	defer so.Destroy()
 	if provider != "cpu" {
 		if err := reallyRuns(m, spec, provider, o); err != nil {
 			return nil, err
 		}
 	}
-	s, err := newSession(m, spec, so)
+	so, err := newOptions(provider, o)
 	if err != nil {
+		return nil, err
+	}
+	s, err := newSession(m, spec, so)
+	if err := errors.Join(err, so.Destroy()); err != nil {
 		return nil, err
 	}
 	s.provider = provider

@@ -97,7 +97,7 @@ func TestDocsReadme(t *testing.T) {
 	text := string(readme)
 	root := newRoot()
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" `\n()|,;", r) }) {
-		if flag, ok := strings.CutPrefix(word, "--"); ok && flag != "help" && flag != "config" {
+		if flag, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(flag, "-") != "" && flag != "help" {
 			found := false
 			for _, c := range root.Commands() {
 				found = found || c.Flags().Lookup(flag) != nil

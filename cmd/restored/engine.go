@@ -76,7 +76,7 @@ func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
 			MinFace:   cfg.Detect.MinFace,
 			Threshold: cfg.Detect.Threshold,
 			MaxPixels: cfg.Detect.MaxPixels,
-			Rotations: len(cfg.Detect.Rotations) > 0,
+			Rotations: cfg.Detect.Rotations,
 		},
 		Steps:      int(cfg.Restore.Steps),
 		Blend:      cfg.Restore.Blend,

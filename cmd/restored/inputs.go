@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"restored/daemon"
 	"restored/media"
 )
 
@@ -16,7 +17,7 @@ type target struct{ in, out string }
 
 // walkInputs sends each photo below the paths to the channel, which it closes:
 // a file as itself, a folder's photos with their paths relative to the folder.
-// Whatever lies in the output folder is no input. It stops when ctx ends.
+// It stops when ctx ends.
 func walkInputs(ctx context.Context, paths []string, out string, targets chan<- target) error {
 	defer close(targets)
 	send := func(in, rel string) error {
@@ -47,7 +48,7 @@ func walkInputs(ctx context.Context, paths []string, out string, targets chan<- 
 				return err
 			}
 			if d.IsDir() {
-				if p != root && strings.HasPrefix(d.Name(), ".") || samePlace(p, out) {
+				if p != root && strings.HasPrefix(d.Name(), ".") {
 					return filepath.SkipDir
 				}
 				return nil
@@ -75,11 +76,11 @@ func checkInputs(paths []string, out string) error {
 		if err != nil {
 			return usageErr("%w", err)
 		}
-		folder := path
-		if !info.IsDir() {
-			folder = filepath.Dir(path)
-		}
-		if samePlace(folder, out) {
+		if info.IsDir() {
+			if err := daemon.CheckFolders(path, out); err != nil {
+				return usageErr("--out %s: %w; name a folder apart from the originals", out, err)
+			}
+		} else if samePlace(filepath.Dir(path), out) {
 			return usageErr("--out %s is the folder of the originals: name another one", out)
 		}
 	}

@@ -35,9 +35,9 @@ func collect(t *testing.T, ctx context.Context, paths []string, out string) ([]t
 
 func TestWalkInputs(t *testing.T) {
 	dir := t.TempDir()
-	album, out := filepath.Join(dir, "album"), filepath.Join(dir, "album", "restored")
+	album, out := filepath.Join(dir, "album"), filepath.Join(dir, "out")
 	touch(t, filepath.Join(album, "a.jpg"), filepath.Join(album, "1950", "b.TIF"), filepath.Join(album, ".hidden.jpg"),
-		filepath.Join(album, ".git", "c.jpg"), filepath.Join(album, "notes.txt"), filepath.Join(out, "a.jpg"), filepath.Join(dir, "odd name"))
+		filepath.Join(album, ".git", "c.jpg"), filepath.Join(album, "notes.txt"), filepath.Join(dir, "odd name"))
 	if err := os.Mkdir(filepath.Join(album, "folder.jpg"), 0o755); err != nil {
 		t.Fatal(err)
 	}

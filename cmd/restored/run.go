@@ -101,6 +101,9 @@ func (r *runner) process(ctx context.Context, workers int, p daemon.Processor, t
 	if err != nil {
 		return setupErr(err)
 	}
+	if _, err := ledger.Recover(ctx); err != nil {
+		return errors.Join(err, ledger.Close())
+	}
 	r.bar = newProgress(r.stderr, total)
 	targets := make(chan target)
 	var wg sync.WaitGroup

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image/jpeg"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"restored/daemon"
+)
+
+// asMain makes the test binary be the command, see TestMain.
+const asMain = "TEST_AS_RESTORED"
+
+// startServe starts the daemon as a process of its own.
+func startServe(t *testing.T, config string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cmd := exec.Command(exe, "serve", "--config", config)
+	cmd.Env = append(os.Environ(), asMain+"=1",
+		"RESTORED_PATHS_LIBRARIES="+filepath.Join(deps(t), "onnxruntime"),
+		"RESTORED_PATHS_MODELS="+filepath.Join(deps(t), "models"))
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd, &log
+}
+
+// until polls for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(3 * time.Minute)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within three minutes: %s", what)
+		}
+	}
+}
+
+// copySlowly writes a file in pieces, each after the one before has been seen.
+func copySlowly(name string, data []byte) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for len(data) > 0 {
+		n := min(len(data), 3000)
+		if _, err := f.Write(data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+		<-tick.C
+	}
+	return f.Close()
+}
+
+// Thirty photos are copied in slowly, the daemon is killed in the middle and
+// started again: thirty whole outputs, each made once.
+func TestServeSurvivesAKill(t *testing.T) {
+	const photos = 30
+	dir := t.TempDir()
+	in, out, state := filepath.Join(dir, "in"), filepath.Join(dir, "out"), filepath.Join(dir, "state")
+	if err := samplePhotos(deps(t), dir); err != nil {
+		t.Fatal(err)
+	}
+	photo, err := os.ReadFile(filepath.Join(in, "face.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"face.jpg", "sub/noface.png", "cut.jpg"} {
+		if err := os.Remove(filepath.Join(in, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := filepath.Join(dir, "restored.yaml")
+	text := fmt.Sprintf("watch:\n  - {in: %s, out: %s, originals: keep}\nstate: %s\nsettle: {quiet: 300ms}\nrescan: 1s\n", in, out, state)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	first, _ := startServe(t, config)
+	copied := make(chan error, 1)
+	go func() {
+		for i := range photos {
+			if err := copySlowly(filepath.Join(in, "sub", fmt.Sprintf("%02d.jpg", i)), photo); err != nil {
+				copied <- err
+				return
+			}
+		}
+		copied <- nil
+	}()
+	outputs := func() []string {
+		names, err := filepath.Glob(filepath.Join(out, "sub", "*.jpg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	until(t, "the first five outputs", func() bool { return len(outputs()) >= 5 })
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait() // "signal: killed"
+	if n := len(outputs()); n >= photos {
+		t.Fatalf("all %d were done before the kill: it tests nothing", n)
+	}
+	if err := <-copied; err != nil {
+		t.Fatal(err)
+	}
+
+	second, log := startServe(t, config)
+	until(t, "thirty outputs", func() bool { return len(outputs()) == photos })
+	if err := second.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Wait(); err != nil {
+		t.Fatalf("after SIGTERM: %v; log:\n%s", err, log)
+	}
+	checkOutputs(t, in, state, outputs())
+}
+
+// checkOutputs looks at every output and at what the ledger says of it.
+func checkOutputs(t *testing.T, in, state string, outputs []string) {
+	t.Helper()
+	ctx := context.Background()
+	ledger, err := daemon.OpenLedger(ctx, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := ledger.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, name := range outputs {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := jpeg.Decode(f)
+		if err != nil || img.Bounds().Dx() < 200 {
+			t.Errorf("%s isn't whole: %v", name, err)
+		}
+		f.Close()
+		rec, ok, err := ledger.Lookup(ctx, filepath.Join(in, "sub", filepath.Base(name)))
+		if err != nil || !ok || rec.State != daemon.Done || rec.Completed != 1 || rec.Out != name ||
+			!strings.Contains(string(rec.Report), `"status":"restored"`) {
+			t.Errorf("%s: ledger says %+v, %v", name, rec, err)
+		}
+	}
+	rec, ok, err := ledger.Lookup(ctx, filepath.Join(in, "text.jpg"))
+	if err != nil || !ok || rec.State != daemon.Failed || !strings.Contains(rec.Reason, "text.jpg") {
+		t.Errorf("the text named .jpg: ledger says %+v, %v", rec, err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(outputs[0]))
+	if err != nil || len(entries) != len(outputs) {
+		t.Errorf("%d entries beside %d outputs: %v", len(entries), len(outputs), err)
+	}
+}

@@ -1,0 +1,228 @@
+"""The three stages of training: what each learns from, its loss, and what it hands on."""
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable, Dict, List, Tuple
+
+import torch
+from torch import Tensor
+
+from . import losses as L
+from .data import Faces
+from .diffusion import add_noise, haar_swap, predict_u0
+from .model import PLTrans
+
+KMEANS_STEP = 120  # the dictionary starts from the z of the steps before this one
+DIFFUSION_BATCH = 24
+DIFFUSION_T = 500  # t is drawn below this: inference starts at stride * max_steps at most
+LATENTS = 1200  # u of clear faces that stage 2 learns from
+
+State = Dict[str, Any]
+
+
+def autocast(on: bool) -> torch.autocast:
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=on)
+
+
+def groups(stage: str, model: PLTrans, lr: float) -> List[Dict[str, Any]]:
+    """Parameter groups with the learning rates of PLTRANS.md's recipe."""
+    if stage == "diffusion":
+        return [{"params": list(model.eps.parameters()), "lr": lr}]
+    by_rate: Dict[float, List[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        part = name.split(".")[0]
+        if stage == "prior" and (part in ("fine", "gate", "eps") or name.startswith(("G.fuse", "G.residual"))):
+            continue
+        if stage == "restore" and name.startswith("G.whole"):
+            continue
+        if name == "prior.r":
+            factor = 10.0  # one global vector hardly moves at the common rate
+        elif stage == "prior":
+            factor = 1.0
+        else:
+            fine = name.startswith(("fine.", "G.fuse", "G.residual", "G.stages.0", "G.stages.1"))
+            factor = 1.5 if fine else 0.5 if part == "eps" else 1.0 if part == "gate" else 0.6
+        by_rate.setdefault(factor, []).append(parameter)
+    return [{"params": params, "lr": lr * factor} for factor, params in sorted(by_rate.items())]
+
+
+def prepare(stage: str, model: PLTrans) -> State:
+    """The state with which a stage begins."""
+    if stage == "prior":
+        return {"rows": [], "size": None, "sum": None}
+    if stage == "diffusion":
+        return {"latents": None}
+    torch.nn.init.normal_(model.G.residual.weight, 0, 0.003)
+    teacher = {"E": copy.deepcopy(model.E).state_dict(), "maps": copy.deepcopy(model.maps).state_dict()}
+    return {"teacher": teacher}
+
+
+def batches(stage: str, faces: Faces) -> Callable[[int], Tuple]:
+    """Batch number -> batch."""
+    if stage == "prior":
+        return lambda step: faces.clear_batch(1, step)
+    if stage == "diffusion":
+        return lambda step: (step, faces)
+    return lambda step: faces.pair_batch(3, step)
+
+
+# ---- stage 1: autoencoder and dictionary --------------------------------------------------------------------
+
+
+def kmeans(rows: Tensor, codes: int, generator: torch.Generator) -> Tensor:
+    """A few Lloyd iterations from random rows; [codes, C]."""
+    pick = torch.randperm(len(rows), generator=generator)
+    centres = rows[pick[torch.arange(codes) % len(rows)]].clone()
+    for _ in range(8):
+        nearest = ((centres * centres).sum(1) - 2 * rows @ centres.t()).argmin(1)
+        count = torch.bincount(nearest, minlength=codes).float()
+        total = torch.zeros_like(centres).index_add_(0, nearest, rows)
+        centres = torch.where(count[:, None] > 0, total / count[:, None].clamp(min=1), centres)
+    return centres
+
+
+@torch.no_grad()
+def learn_codes(model: PLTrans, z: Tensor, nearest: Tensor, state: State, generator: torch.Generator) -> float:
+    """EMA update of V from z and its nearest codes; unused codes restart at random z. Share of codes in use."""
+    V = model.prior.V
+    rows = z.permute(0, 2, 3, 1).reshape(-1, V.shape[1])
+    count = torch.bincount(nearest, minlength=len(V)).float()
+    total = torch.zeros_like(V).index_add_(0, nearest, rows)
+    if state["size"] is None:
+        state["size"], state["sum"] = torch.ones(len(V)), V.clone()
+    state["size"].mul_(0.98).add_(count, alpha=0.02)
+    state["sum"].mul_(0.98).add_(total, alpha=0.02)
+    V.copy_(state["sum"] / state["size"].clamp(min=1e-3)[:, None])
+    dead = (state["size"] < 0.05).nonzero()[:, 0]
+    if len(dead):
+        pick = torch.randint(len(rows), (len(dead),), generator=generator)
+        V[dead] = rows[pick]
+        state["size"][dead], state["sum"][dead] = 1.0, rows[pick]
+    return 1 - len(dead) / len(V)
+
+
+def prior_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
+               bf16: bool) -> Dict[str, Tensor]:
+    """Reconstruction of clear faces without skips, Eq. 2 and 3, and vector quantisation."""
+    cfg, (y,) = model.cfg, batch
+    with autocast(bf16):
+        q = model.E(y)
+        mean, logvar = model.maps.encode(q.detach())  # q is stop-gradient for L_q and KL
+        u = mean + torch.exp(0.5 * logvar) * torch.randn(mean.shape, generator=generator)
+        q_hat = model.maps.decode(u)
+        z = model.prior.features(q)
+        used, commit = 0.0, z.new_zeros(())
+        if step < KMEANS_STEP:
+            tilde = z
+            if step >= KMEANS_STEP - 20:
+                state["rows"].append(z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])[::2].clone())
+        else:
+            if state["rows"]:
+                model.prior.V.copy_(kmeans(torch.cat(state["rows"]), cfg.codes, generator))
+                state["rows"] = []
+            mixed, nearest = model.prior.retrieve(z)
+            commit = ((z - mixed.detach()) ** 2).mean() + ((z.detach() - mixed) ** 2).mean()  # the second moves r
+            tilde = mixed.detach() + z - z.detach()
+            used = learn_codes(model, z.detach(), nearest, state, generator)
+        k, v = model.prior(z, tilde)
+        out = model.G(model.transformer(q_hat, k, v), None)
+    parts = {"l1": (out - y).abs().mean(), "gradient": L.gradient_l1(out, y).mean(), "commit": commit,
+             "q": (q_hat.float() - q.detach().float()).abs().mean(), "kl": L.kl(mean, logvar)}
+    parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.commit * commit
+                      + 0.1 * parts["q"] + cfg.kl * parts["kl"])
+    parts["used"] = torch.tensor(used)
+    return parts
+
+
+# ---- stage 2: diffusion -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def latents(model: PLTrans, faces: Faces, count: int, bf16: bool) -> Tensor:
+    """u of `count` clear faces (as the loader draws them), divided by maps.std."""
+    done = []
+    for step in range(-(-count // faces.cfg.batch)):
+        with autocast(bf16):
+            done.append(model.maps.encode(model.E(faces.clear_batch(2, step)[0]))[0])
+    return torch.cat(done)
+
+
+def diffusion_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
+                   bf16: bool) -> Dict[str, Tensor]:
+    """Eq. 4 (with u_0 under the root) over cached latents."""
+    if state["latents"] is None:
+        u = latents(model, batch[1], LATENTS, bf16)
+        model.maps.std.copy_(model.maps.std * u.std())
+        state["latents"] = u / u.std()
+    pick = torch.randint(len(state["latents"]), (DIFFUSION_BATCH,), generator=generator)
+    loss = epsilon_loss(model, state["latents"][pick], generator)
+    return {"total": loss}
+
+
+def epsilon_loss(model: PLTrans, u: Tensor, generator: torch.Generator) -> Tensor:
+    t = torch.randint(1, DIFFUSION_T, (len(u),), generator=generator)
+    noise = torch.randn(u.shape, generator=generator)
+    u_t = add_noise(u, noise, model.bars[t].reshape(-1, 1, 1, 1))
+    return ((model.eps(u_t, t.float()).float() - noise) ** 2).mean()
+
+
+# ---- stage 3: restoration -----------------------------------------------------------------------------------
+
+
+def teacher_of(model: PLTrans, state: State) -> Tuple[torch.nn.Module, torch.nn.Module]:
+    """Frozen E and E_Q of stage 1 (kept outside the checkpointed state)."""
+    if not hasattr(model, "teacher"):
+        pair = (copy.deepcopy(model.E), copy.deepcopy(model.maps))
+        for module, name in zip(pair, ("E", "maps")):
+            module.load_state_dict(state["teacher"][name])
+            module.requires_grad_(False)
+        model.__dict__["teacher"] = pair  # not a submodule
+    return model.__dict__["teacher"]
+
+
+def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
+                 bf16: bool) -> Dict[str, Tensor]:
+    """Eq. 10 in relative form, the latents' terms, and the gate. u is the teacher's, u_lq or one-step u-hat_0."""
+    cfg, (x, y, b) = model.cfg, batch
+    T_E, T_maps = teacher_of(model, state)
+    n = len(x)
+    with autocast(bf16):
+        with torch.no_grad():
+            wanted = T_E.features(y)
+            u_hq = T_maps.encode(wanted[-1])[0]
+        q, u_lq, skips, energy = model.encode(x)
+        noise = torch.randn(u_lq.shape, generator=generator)
+        steps = torch.randint(1, cfg.max_steps + 1, (n,), generator=generator)
+        bar = model.grid[steps].reshape(-1, 1, 1, 1)
+        u_n = add_noise(u_lq, noise, bar)
+        eps = model.eps(u_n, (steps * cfg.stride).float()).float()
+        u_0 = haar_swap(predict_u0(u_n, eps, bar), u_lq)
+        choice = torch.rand(n, generator=generator).reshape(-1, 1, 1, 1)
+        teach = 0.25 - 0.15 * min(1.0, step / 1500)
+        u = torch.where(choice < teach, u_hq, torch.where(choice < teach + 0.28, u_lq, u_0))
+        drop = (torch.rand(n, generator=generator) < 0.2) & (b > 5)
+        keep = (~drop).float().reshape(-1, 1, 1, 1)
+        skips = [s * keep.to(s.dtype) for s in skips]
+        delta = model.residual(x, q, u, skips)
+        r = x + delta
+        q_hat = model.maps.decode(u)
+        got = T_E.features(r[:1])  # one sample a batch: the samples are alike, and E costs as much as G
+        g = model.gate(energy.detach(), [s.detach() for s in skips], q.detach(), delta.detach())
+    parts = {"l1": L.relative_l1(r, x, y), "gradient": L.relative_gradient(r, x, y),
+             "feature": L.feature_l1(got, [f[:1] for f in wanted]), "q": (q_hat.float() - wanted[-1].float()).abs().mean(),
+             "u_lq": ((u_lq - u_hq) ** 2).mean(), "u_0": ((u_0 - u_hq) ** 2).mean(),
+             "eps": epsilon_loss(model, u_hq, generator), "gate": L.gate_loss(g, delta, x, y, cfg.gate_harm)}
+    parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.feature * parts["feature"]
+                      + cfg.query * parts["q"] + cfg.latent_match * (parts["u_lq"] + parts["u_0"])
+                      + cfg.diffusion * parts["eps"] + parts["gate"])
+    return parts
+
+
+@torch.no_grad()
+def finish(stage: str, model: PLTrans, ema: Dict[str, Tensor], state: State, faces: Faces) -> None:
+    """Drop what the next stage does not need."""
+    if stage == "diffusion":
+        state["latents"] = None
+
+
+LOSSES = {"prior": prior_loss, "diffusion": diffusion_loss, "restore": restore_loss}
