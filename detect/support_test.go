@@ -126,17 +126,17 @@ func (w warp) undo(p Point) Point {
 	return Point{w.from.X + x*c + y*s, w.from.Y - x*s + y*c}
 }
 
-// render warps the luma into width×height pixels, 3×3 samples each.
+// render warps the luma into width×height pixels, 2×2 samples each.
 func (w warp) render(src *plane, width, height int) *image.Gray {
 	out := image.NewGray(image.Rect(0, 0, width, height))
 	for y := range height {
 		for x := range width {
 			var sum float64
-			for i := range 9 {
-				p := w.undo(Point{float64(x) + float64(i%3-1)/3, float64(y) + float64(i/3-1)/3})
+			for i := range 4 {
+				p := w.undo(Point{float64(x) + float64(i%2)/2 - 0.25, float64(y) + float64(i/2)/2 - 0.25})
 				sum += float64(src.bilinear(p.X, p.Y))
 			}
-			out.Pix[y*out.Stride+x] = uint8(sum/9 + 0.5)
+			out.Pix[y*out.Stride+x] = uint8(sum/4 + 0.5)
 		}
 	}
 	return out

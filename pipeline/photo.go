@@ -44,10 +44,7 @@ func (e *Engine) Photo(ctx context.Context, in, out string, claim Claim) (Report
 	defer func() { e.pool <- w }()
 	err = e.photo(ctx, w, &r, in, out, claim)
 	r.Millis.Total = millis(start)
-	if err != nil {
-		return r, fmt.Errorf("%s: %w", in, err)
-	}
-	return r, nil
+	return r, err
 }
 
 func (e *Engine) photo(ctx context.Context, w *worker, r *Report, in, out string, claim Claim) error {
@@ -62,14 +59,14 @@ func (e *Engine) photo(ctx context.Context, w *worker, r *Report, in, out string
 
 	faces, err := w.find(ctx, p.Image, &r.Millis)
 	if err != nil {
-		return fmt.Errorf("detect faces: %w", err)
+		return fmt.Errorf("detect faces in %s: %w", in, err)
 	}
 	var patches []paste.Face
 	var restored []int // indices in r.Faces of the patches
 	for _, f := range faces {
 		patch, report, err := e.face(ctx, w, p.Image, f, &r.Millis)
 		if err != nil {
-			return err
+			return fmt.Errorf("face at %v in %s: %w", f.Box, in, err)
 		}
 		r.Faces = append(r.Faces, report)
 		if report.Decision == FaceRestored {
@@ -83,7 +80,7 @@ func (e *Engine) photo(ctx context.Context, w *worker, r *Report, in, out string
 	start = time.Now()
 	changed, err := paste.Paste(p.Image, patches, paste.Options{})
 	if err != nil {
-		return fmt.Errorf("paste: %w", err)
+		return fmt.Errorf("paste into %s: %w", in, err)
 	}
 	for i, k := range restored {
 		r.Faces[k].Changed = &changed[i]
@@ -93,7 +90,7 @@ func (e *Engine) photo(ctx context.Context, w *worker, r *Report, in, out string
 	out = p.OutputPath(out)
 	overwrite, err := claim(ctx, out)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: output %s: %w", in, out, err)
 	}
 	start = time.Now()
 	info, err := p.Save(ctx, out, p.Image, media.SaveOptions{Provenance: e.o.Provenance, Overwrite: overwrite})
@@ -115,7 +112,7 @@ func (e *Engine) unchanged(ctx context.Context, r *Report, in, out string, claim
 	}
 	overwrite, err := claim(ctx, out)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: output %s: %w", in, out, err)
 	}
 	start := time.Now()
 	if err := media.CopyPhoto(in, out, overwrite); err != nil {

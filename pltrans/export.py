@@ -197,7 +197,8 @@ def parity(model: PLTrans, data: bytes, threads: int = 2) -> Dict[str, float]:
     cfg, run = model.cfg, session(data, threads)
     generator = torch.Generator().manual_seed(3)
     small = torch.rand(3, 3, cfg.size // 8, cfg.size // 8, generator=generator) * 2 - 1
-    x = nn.functional.interpolate(small, size=cfg.size, mode="bilinear", align_corners=False)
+    x = nn.functional.interpolate(small * 0.7, size=cfg.size, mode="bilinear", align_corners=False)
+    x = x + 0.06 * torch.randn(x.shape, generator=generator)  # noise, so that the gate opens
     noise = torch.randn(3, cfg.latent, cfg.side, cfg.side, generator=generator)
     steps = torch.tensor([0, 3, 8])
 

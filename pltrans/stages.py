@@ -209,7 +209,8 @@ def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Ge
         got = T_E.features(r[:1])  # one sample a batch: the samples are alike, and E costs as much as G
         g = model.gate(energy.detach(), [s.detach() for s in skips], q.detach(), delta.detach())
     parts = {"l1": L.relative_l1(r, x, y), "gradient": L.relative_gradient(r, x, y),
-             "feature": L.feature_l1(got, [f[:1] for f in wanted]), "q": (q_hat.float() - wanted[-1].float()).abs().mean(),
+             "feature": L.feature_l1(got, [f[:1] for f in wanted]),
+             "q": (q_hat.float() - wanted[-1].float()).abs().mean(),
              "u_lq": ((u_lq - u_hq) ** 2).mean(), "u_0": ((u_0 - u_hq) ** 2).mean(),
              "eps": epsilon_loss(model, u_hq, generator), "gate": L.gate_loss(g, delta, x, y, cfg.gate_harm)}
     parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.feature * parts["feature"]

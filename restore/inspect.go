@@ -7,27 +7,26 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 )
 
-// inspect reads the inputs and outputs of a model.
-func inspect(m Model) (in, out []ort.InputOutputInfo, err error) {
+// ports are the inputs and outputs of a model. Reading them costs as much as
+// loading the model, so it is done once.
+type ports struct{ in, out []ort.InputOutputInfo }
+
+func inspect(m Model) (p ports, err error) {
 	if m.data != nil {
-		in, out, err = ort.GetInputOutputInfoWithONNXData(m.data)
+		p.in, p.out, err = ort.GetInputOutputInfoWithONNXData(m.data)
 	} else {
-		in, out, err = ort.GetInputOutputInfo(m.path)
+		p.in, p.out, err = ort.GetInputOutputInfo(m.path)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("not a readable ONNX file: %w", err)
+		return ports{}, fmt.Errorf("not a readable ONNX file: %w", err)
 	}
-	return in, out, nil
+	return p, nil
 }
 
 // readSpec returns the Spec of a model: the one in its metadata, or that of
 // the public family that its inputs fit, with the names of the image input and
 // the output filled in.
-func readSpec(m Model) (Spec, error) {
-	in, out, err := inspect(m)
-	if err != nil {
-		return Spec{}, err
-	}
+func readSpec(m Model, p ports) (Spec, error) {
 	text, ok, err := metadata(m, specKey)
 	if err != nil {
 		return Spec{}, err
@@ -39,24 +38,24 @@ func readSpec(m Model) (Spec, error) {
 		}
 	} else {
 		size := 0
-		for _, i := range in {
+		for _, i := range p.in {
 			if isImage(i) && i.Dimensions[2] > 0 {
 				size = int(i.Dimensions[2])
 			}
 		}
-		if spec, err = matchFamily(namesOf(in), namesOf(out), size); err != nil {
+		if spec, err = matchFamily(namesOf(p.in), namesOf(p.out), size); err != nil {
 			return Spec{}, err
 		}
 	}
 	if spec.ImageInput == "" {
-		if spec.ImageInput, err = onlyImage(in); err != nil {
+		if spec.ImageInput, err = onlyImage(p.in); err != nil {
 			return Spec{}, err
 		}
 	}
 	if spec.Output == "" {
-		spec.Output = out[0].Name
+		spec.Output = p.out[0].Name
 	}
-	if o, ok := find(out, spec.Output); !ok || !isImage(o) {
+	if o, ok := find(p.out, spec.Output); !ok || !isImage(o) {
 		return Spec{}, fmt.Errorf("its output %q isn't an image [N,3,S,S]", spec.Output)
 	}
 	spec.SHA256 = m.SHA256

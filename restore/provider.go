@@ -92,7 +92,7 @@ func appendProvider(so *ort.SessionOptions, provider string) error {
 // reallyRuns runs one face with profiling on and fails unless most of the
 // nodes' time was spent in the provider: a session may list a GPU and
 // still run on the CPU.
-func reallyRuns(m Model, spec Spec, provider string, o Options) (err error) {
+func reallyRuns(m Model, spec Spec, p ports, provider string, o Options) (err error) {
 	dir, err := os.MkdirTemp("", "restored-profile-")
 	if err != nil {
 		return fmt.Errorf("check of provider %s: %w", provider, err)
@@ -106,7 +106,7 @@ func reallyRuns(m Model, spec Spec, provider string, o Options) (err error) {
 	if err := so.EnableProfiling(filepath.Join(dir, "p")); err != nil {
 		return fmt.Errorf("check of provider %s: %w", provider, err)
 	}
-	s, err := newSession(m, spec, so)
+	s, err := newSession(m, spec, p, so)
 	if err != nil {
 		return &ProviderError{provider, err}
 	}

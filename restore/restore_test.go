@@ -237,11 +237,15 @@ func TestReallyRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := readSpec(m)
+	p, err := inspect(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := reallyRuns(m, spec, "cpu", Options{}); err != nil {
+	spec, err := readSpec(m, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reallyRuns(m, spec, p, "cpu", Options{}); err != nil {
 		t.Error(err)
 	}
 	profile := filepath.Join(t.TempDir(), "p.json")

@@ -65,13 +65,17 @@ func Open(m Model, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec, err := readSpec(m)
+	p, err := inspect(m)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", m.Name, err)
+	}
+	spec, err := readSpec(m, p)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", m.Name, err)
 	}
 	var fallback error
 	for i, provider := range tries {
-		s, err := openWith(m, spec, provider, o)
+		s, err := openWith(m, spec, p, provider, o)
 		if err == nil {
 			s.fallback = fallback
 			return s, nil
@@ -84,9 +88,9 @@ func Open(m Model, o Options) (*Session, error) {
 	panic("unreachable: candidates is never empty")
 }
 
-func openWith(m Model, spec Spec, provider string, o Options) (*Session, error) {
+func openWith(m Model, spec Spec, p ports, provider string, o Options) (*Session, error) {
 	if provider != "cpu" {
-		if err := reallyRuns(m, spec, provider, o); err != nil {
+		if err := reallyRuns(m, spec, p, provider, o); err != nil {
 			return nil, err
 		}
 	}
@@ -94,7 +98,7 @@ func openWith(m Model, spec Spec, provider string, o Options) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSession(m, spec, so)
+	s, err := newSession(m, spec, p, so)
 	if err := errors.Join(err, so.Destroy()); err != nil {
 		return nil, err
 	}
@@ -103,28 +107,25 @@ func openWith(m Model, spec Spec, provider string, o Options) (*Session, error) 
 }
 
 // newSession makes the ONNX Runtime session of a model whose Spec is complete.
-func newSession(m Model, spec Spec, so *ort.SessionOptions) (*Session, error) {
-	infoIn, infoOut, err := inspect(m)
-	if err != nil {
-		return nil, err
-	}
+func newSession(m Model, spec Spec, p ports, so *ort.SessionOptions) (*Session, error) {
 	s := &Session{model: m, spec: spec}
 	names := []string{spec.ImageInput}
 	for _, e := range spec.ExtraInputs {
 		names = append(names, e.Name)
 	}
 	for _, name := range names {
-		in, ok := find(infoIn, name)
+		in, ok := find(p.in, name)
 		if !ok {
 			return nil, fmt.Errorf("its Spec names the input %q, which the file lacks", name)
 		}
 		s.types = append(s.types, in.DataType)
 	}
-	out, ok := find(infoOut, spec.Output)
+	out, ok := find(p.out, spec.Output)
 	if !ok {
 		return nil, fmt.Errorf("its Spec names the output %q, which the file lacks", spec.Output)
 	}
 	s.outType = out.DataType
+	var err error
 	if m.data != nil {
 		s.ort, err = ort.NewDynamicAdvancedSessionWithONNXData(m.data, names, []string{spec.Output}, so)
 	} else {

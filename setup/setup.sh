@@ -49,7 +49,7 @@ fetch() {
 	python3 -m pip --version >/dev/null 2>&1 || apt_install <(echo python3-pip)
 	python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
 		--dest "$tmp" --requirement setup/fetch.txt >"$deps/fetch.log" 2>&1 ||
-		die "fetching from the Python package registry failed, see $deps/fetch.log: $(grep -m1 ERROR "$deps/fetch.log" || tail -n 1 "$deps/fetch.log")"
+		die "the Python package registry isn't reached or refuses, see $deps/fetch.log: $(grep -m1 -oE 'Failed to establish a new connection.*|ERROR.*' "$deps/fetch.log" || tail -n 1 "$deps/fetch.log")"
 	mkdir -p "$deps"/{onnxruntime,models,samples}
 	unzip -qoj "$tmp"/onnxruntime-*.whl 'onnxruntime/capi/libonnxruntime*.so*' -d "$deps/onnxruntime"
 	unzip -qoj "$tmp"/scikit_image-*.whl skimage/data/astronaut.png -d "$deps/samples"
