@@ -23,7 +23,7 @@ setup:
 	setup/setup.sh
 
 build: setup
-	$(GO) build -trimpath -o bin/restored ./cmd/restored
+	$(GO) build -o bin/restored ./cmd/restored
 
 lint:
 	$(GO) vet ./...

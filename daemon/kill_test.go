@@ -19,7 +19,7 @@ func child(dir string) {
 	cfg := siteConfig(dir)
 	p := &proc{
 		before: func(context.Context, Job) error {
-			time.Sleep(30 * time.Millisecond)
+			<-time.After(30 * time.Millisecond) // the work
 			return nil
 		},
 		after: func(Job) {

@@ -118,7 +118,7 @@ func (l *Ledger) take(ctx context.Context, in string, force bool) (rec Record, s
 		return Record{}, false, fmt.Errorf("%s is no regular file", in)
 	}
 	err = inTx(ctx, l.db, func(tx *sql.Tx) error {
-		known := false
+		var known bool
 		if rec, known, err = lookup(ctx, tx, in); err != nil {
 			return err
 		}

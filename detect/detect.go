@@ -7,6 +7,7 @@ import (
 	"math"
 	"sort"
 	"sync"
+	"time"
 )
 
 // Options say what New's Detector looks for. Zero values mean the defaults.
@@ -63,6 +64,7 @@ type Detector struct {
 	mu      sync.Mutex
 	opt     Options
 	scanner *Scanner
+	placing time.Duration // spent on landmarks by the last Detect
 }
 
 // New reads the models. A missing, truncated or wrong file gives an error with
@@ -115,6 +117,7 @@ func (d *Detector) Detect(ctx context.Context, img image.Image) ([]Face, error) 
 		return nil, fmt.Errorf("detect: %w", err)
 	}
 	size := img.Bounds().Size()
+	d.placing = 0
 	found, err := d.upright(ctx, read, size)
 	if err != nil {
 		return nil, err
@@ -127,6 +130,20 @@ func (d *Detector) Detect(ctx context.Context, img image.Image) ([]Face, error) 
 	return d.report(found, size), nil
 }
 
+// LandmarkTime is how much of the last Detect went into landmarks.
+func (d *Detector) LandmarkTime() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.placing
+}
+
+// place finds the landmarks of a candidate and counts the time.
+func (d *Detector) place(read lumaReader, size image.Point, f frame) ([parts]Point, error) {
+	start := time.Now()
+	defer func() { d.placing += time.Since(start) }()
+	return d.scanner.landmarks(read, size, f)
+}
+
 // candidate is a face on its way to the result.
 type candidate struct {
 	score     float64
@@ -136,14 +153,14 @@ type candidate struct {
 	pose      frame // where its landmarks say it is
 }
 
-// scanSize is the size at which a photo is scanned, and its scale.
-func scanSize(size image.Point, minFace, maxPixels int) (image.Point, float64) {
+// scanSize is the size at which a photo is scanned.
+func scanSize(size image.Point, minFace, maxPixels int) image.Point {
 	scale := min(maxEnlarge, hogFace/float64(minFace),
 		math.Sqrt(float64(maxPixels)/(float64(size.X)*float64(size.Y))))
 	if math.Abs(scale-1) < 0.02 {
 		scale = 1
 	}
-	return image.Pt(max(1, int(float64(size.X)*scale)), max(1, int(float64(size.Y)*scale))), scale
+	return image.Pt(max(1, int(float64(size.X)*scale)), max(1, int(float64(size.Y)*scale)))
 }
 
 // scannable says whether a face could be in an image of this size at all.
@@ -151,7 +168,7 @@ func scannable(s image.Point) bool { return min(s.X, s.Y) >= hogFace/2 && max(s.
 
 // upright scans the photo as it is.
 func (d *Detector) upright(ctx context.Context, read lumaReader, size image.Point) ([]candidate, error) {
-	scan, _ := scanSize(size, d.opt.MinFace, d.opt.MaxPixels)
+	scan := scanSize(size, d.opt.MinFace, d.opt.MaxPixels)
 	if !scannable(scan) {
 		return nil, nil
 	}
@@ -193,7 +210,7 @@ func (d *Detector) consider(ctx context.Context, have []candidate, read lumaRead
 		}
 	}
 	var err error
-	if c.landmarks, err = d.scanner.landmarks(read, size, c.frame); err != nil {
+	if c.landmarks, err = d.place(read, size, c.frame); err != nil {
 		return nil, err
 	}
 	c.pose = fitFrame(c.landmarks)

@@ -87,7 +87,7 @@ func (r *Recognizer) Descriptor(planar []float32, size int) (desc [128]float32, 
 		if err != nil {
 			return desc, false, fmt.Errorf("detect: identity: %w", err)
 		}
-		if f := fittest(faces, identitySize); f != nil {
+		if f := fittest(faces); f != nil {
 			return [128]float32(f.Descriptor), true, nil
 		}
 	}
@@ -95,8 +95,8 @@ func (r *Recognizer) Descriptor(planar []float32, size int) (desc [128]float32, 
 }
 
 // fittest is the face that shares most with the template's box, or nil.
-func fittest(faces []face.Face, size int) *face.Face {
-	at := func(i int) int { return int(alignedBox[i]*float64(size) + 0.5) }
+func fittest(faces []face.Face) *face.Face {
+	at := func(i int) int { return int(alignedBox[i]*identitySize + 0.5) }
 	want := image.Rect(at(0), at(1), at(2), at(3))
 	var best *face.Face
 	most := identityOverlap

@@ -142,17 +142,17 @@ func TestRecognizerBadModels(t *testing.T) {
 }
 
 func TestFittest(t *testing.T) {
-	if f := fittest(nil, 256); f != nil {
+	if f := fittest(nil); f != nil {
 		t.Error("a face of none")
 	}
 	want := image.Rect(48, 82, 203, 238)
 	small := image.Rect(0, 0, 60, 60)
 	for i, rects := range [][]image.Rectangle{{small, want}, {want, small}} {
-		if f := fittest(facesAt(rects), 256); f == nil || f.Rectangle != want {
+		if f := fittest(facesAt(rects)); f == nil || f.Rectangle != want {
 			t.Errorf("%d: %v, want %v", i, f, want)
 		}
 	}
-	if f := fittest(facesAt([]image.Rectangle{small}), 256); f != nil {
+	if f := fittest(facesAt([]image.Rectangle{small})); f != nil {
 		t.Errorf("a face off its place is taken: %v", f.Rectangle)
 	}
 }

@@ -25,7 +25,7 @@ const (
 // upright by its own landmarks. It says whether a face is found there, and its
 // score.
 func (d *Detector) prove(read lumaReader, size image.Point, f frame) (float64, bool, error) {
-	pts, err := d.scanner.landmarks(read, size, f)
+	pts, err := d.place(read, size, f)
 	if err != nil {
 		return 0, false, err
 	}

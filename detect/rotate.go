@@ -23,7 +23,7 @@ const (
 // Many angles are many chances to err, so each candidate is proved; its score is
 // that of the second look.
 func (d *Detector) turned(ctx context.Context, read lumaReader, size image.Point) ([]candidate, error) {
-	scan, _ := scanSize(size, d.opt.MinFace, min(d.opt.MaxPixels, turnedPixels))
+	scan := scanSize(size, d.opt.MinFace, min(d.opt.MaxPixels, turnedPixels))
 	if !scannable(scan) {
 		return nil, nil
 	}

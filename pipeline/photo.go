@@ -263,7 +263,8 @@ func mix(before, after []float32, blend float32) []float32 {
 func (w *worker) find(ctx context.Context, img image.Image, ms *Millis) ([]detect.Face, error) {
 	start := time.Now()
 	faces, err := w.detector.Detect(ctx, img)
-	ms.Detect = millis(start)
+	ms.Landmarks = float64(w.detector.LandmarkTime().Microseconds()) / 1000
+	ms.Detect = millis(start) - ms.Landmarks
 	return faces, err
 }
 
