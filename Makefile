@@ -26,6 +26,8 @@ build: setup
 	$(GO) build -o bin/restored ./cmd/restored
 
 lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	@! grep -rl '^import "C"' $(PURE) ./restore ./pipeline ./cmd || { echo 'cgo stands only in detect and media'; exit 1; }
 	$(GO) vet ./...
 	.deps/bin/golangci-lint run ./...
 
