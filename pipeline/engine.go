@@ -17,7 +17,7 @@ const AutoSteps = -1
 type Options struct {
 	Models     string         // folder of dlib's models
 	Workers    int            // files at the same time; at least 1
-	Detect     detect.Options // Models is filled in from the field above
+	Detect     detect.Options // MinFace and Threshold are those of the guards; Models is filled in
 	Steps      int            // diffusion steps, or AutoSteps
 	Blend      float64        // 0..1: how much of the restored face is pasted
 	SharpBelow float64        // octaves: a face degraded by less is left alone
@@ -51,10 +51,15 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{o: o, session: session, target: target, pool: make(chan *worker, o.Workers)}
-	o.Detect.Models = o.Models
+	search := o.Detect
+	search.Models = o.Models
+	// What lies a little under a guard's limit is searched for too, so that the
+	// report can say that it was left.
+	search.MinFace = o.Detect.MinFace * 3 / 4
+	search.Threshold = min(o.Detect.Threshold, 0)
 	for range o.Workers {
 		w := &worker{}
-		if w.detector, err = detect.New(o.Detect); err != nil {
+		if w.detector, err = detect.New(search); err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
 		if w.recognizer, err = detect.NewRecognizer(o.Models); err != nil {

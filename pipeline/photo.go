@@ -126,6 +126,14 @@ func (e *Engine) unchanged(ctx context.Context, r *Report, in, out string, claim
 // face takes one face through align, the guards and the model.
 func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.Face, ms *Millis) (paste.Face, Face, error) {
 	r := Face{Box: f.Box, Size: min(f.Box.Dx(), f.Box.Dy()), Score: f.Score, Angle: f.Angle}
+	switch {
+	case r.Size < e.o.Detect.MinFace:
+		r.Decision = FaceSmall
+		return paste.Face{}, r, nil
+	case r.Score < e.o.Detect.Threshold:
+		r.Decision = FaceUnsure
+		return paste.Face{}, r, nil
+	}
 	size := e.session.Spec().Size
 
 	start := time.Now()

@@ -223,8 +223,9 @@ func TestGuardsLeaveTheFile(t *testing.T) {
 	}{
 		"sharp":     {func(o *Options) { o.SharpBelow = 5 }, []Decision{FaceSharp}},
 		"identity":  {func(o *Options) { o.Limit = 1e-9 }, []Decision{FaceIdentity}},
-		"small":     {func(o *Options) { o.Detect.MinFace = 600 }, nil},
-		"threshold": {func(o *Options) { o.Detect.Threshold = 50 }, nil},
+		"small":     {func(o *Options) { o.Detect.MinFace = 300 }, []Decision{FaceSmall}},
+		"tiny":      {func(o *Options) { o.Detect.MinFace = 600 }, nil}, // not even searched for
+		"threshold": {func(o *Options) { o.Detect.Threshold = 4 }, []Decision{FaceUnsure}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options()

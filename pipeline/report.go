@@ -18,6 +18,8 @@ type Decision string
 // The decisions about a face.
 const (
 	FaceRestored   Decision = "restored"
+	FaceSmall      Decision = "left: smaller than the least face"
+	FaceUnsure     Decision = "left: below the detection threshold"
 	FaceSharp      Decision = "left: already sharp"
 	FaceIdentity   Decision = "left: would look like somebody else"
 	FaceUnverified Decision = "left: identity can't be checked"
