@@ -41,9 +41,15 @@ test-python:
 bench: build
 	setup/bench.sh
 
+# make train FACES=folder [RUN=runs/a]: the three stages, each going on where it stopped.
+RUN     ?= runs/a
+train: export OMP_WAIT_POLICY = PASSIVE
 train:
+	@test -n "$(FACES)" || { echo 'name a folder of aligned 512×512 faces: make train FACES=folder'; exit 2; }
 	setup/setup.sh --python
-	$(PYTHON) -m pltrans.train --help
+	$(PYTHON) -m pltrans.train prior --data $(FACES) --run $(RUN) --minutes 30
+	$(PYTHON) -m pltrans.train diffusion --data $(FACES) --run $(RUN) --minutes 8
+	$(PYTHON) -m pltrans.train restore --data $(FACES) --run $(RUN) --minutes 240
 
 clean:
 	rm -rf bin demo
