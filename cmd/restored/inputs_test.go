@@ -63,3 +63,9 @@ func TestWalkInputs(t *testing.T) {
 		t.Errorf("after a cancel: %v", err)
 	}
 }
+
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[2Jb\nc\xffé.jpg"); got != "a?[2Jb c\ufffdé.jpg" {
+		t.Errorf("got %q", got)
+	}
+}

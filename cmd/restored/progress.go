@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
+	"unicode"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -39,10 +41,23 @@ func newProgress(w io.Writer, total int) *progress {
 	return p
 }
 
+// printable replaces what could steer a terminal: names of files are foreign.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n': // between joined errors
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, s)
+}
+
 // step counts one file as finished.
 func (p *progress) step(name string) {
 	if p.bar != nil {
-		p.name.Store(name)
+		p.name.Store(printable(name))
 		p.bar.Increment()
 	}
 }
@@ -50,10 +65,10 @@ func (p *progress) step(name string) {
 // println prints a line above the bar.
 func (p *progress) println(line string) {
 	if p.bars != nil {
-		fmt.Fprintln(p.bars, line)
+		fmt.Fprintln(p.bars, printable(line))
 		return
 	}
-	fmt.Fprintln(p.w, line)
+	fmt.Fprintln(p.w, printable(line))
 }
 
 // close leaves the bar as it is and stops drawing it.
