@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"slices"
 	"time"
 
 	"restored/align"
@@ -15,10 +16,15 @@ import (
 )
 
 // maxResidual is the largest RMS distance, in pixels of a 512×512 face,
-// between a face's landmarks and the template under the best similarity. Real
-// faces up to a half profile stay below 20; landmarks that were put on something
-// else lie above.
+// between a face's landmarks and the template under the best similarity. Of 176
+// faces (validation faces, old and degraded ones, photos) none had more than 17, 95 %
+// less than 13; landmarks that were put on something else may lie anywhere.
 const maxResidual = 30
+
+// maxPatches bounds the faces that are held at a time, some 6 MB each. Those of
+// one group share the pixels where they overlap; a later group starts from
+// what the one before has made of them.
+const maxPatches = 32
 
 // A Claim is asked for a path just before it is written. It says whether what
 // lies there may be replaced; its error ends the work on the file.
@@ -61,32 +67,17 @@ func (e *Engine) photo(ctx context.Context, w *worker, r *Report, in, out string
 	if err != nil {
 		return fmt.Errorf("detect faces in %s: %w", in, err)
 	}
-	var patches []paste.Face
-	var restored []int // indices in r.Faces of the patches
-	for _, f := range faces {
-		patch, report, err := e.face(ctx, w, p.Image, f, &r.Millis)
+	restored := 0
+	for group := range slices.Chunk(faces, maxPatches) {
+		n, err := e.group(ctx, w, p.Image, group, r)
 		if err != nil {
-			return fmt.Errorf("face at %v in %s: %w", f.Box, in, err)
+			return fmt.Errorf("%s: %w", in, err)
 		}
-		r.Faces = append(r.Faces, report)
-		if report.Decision == FaceRestored {
-			patches = append(patches, patch)
-			restored = append(restored, len(r.Faces)-1)
-		}
+		restored += n
 	}
-	if len(patches) == 0 {
+	if restored == 0 {
 		return e.unchanged(ctx, r, in, out, claim)
 	}
-	start = time.Now()
-	changed, err := paste.Paste(p.Image, patches, paste.Options{})
-	if err != nil {
-		return fmt.Errorf("paste into %s: %w", in, err)
-	}
-	for i, k := range restored {
-		r.Faces[k].Changed = &changed[i]
-	}
-	r.Millis.Paste = millis(start)
-
 	out = p.OutputPath(out)
 	overwrite, err := claim(ctx, out)
 	if err != nil {
@@ -101,6 +92,34 @@ func (e *Engine) photo(ctx context.Context, w *worker, r *Report, in, out string
 	r.Status, r.Output = Restored, info.Path
 	r.Notes = info.Notes
 	return nil
+}
+
+// group restores some faces and pastes them into the image. It returns how
+// many were restored.
+func (e *Engine) group(ctx context.Context, w *worker, img image.Image, faces []detect.Face, r *Report) (int, error) {
+	var patches []paste.Face
+	var restored []int // indices in r.Faces of the patches
+	for _, f := range faces {
+		patch, report, err := e.face(ctx, w, img, f, &r.Millis)
+		if err != nil {
+			return 0, fmt.Errorf("face at %v: %w", f.Box, err)
+		}
+		r.Faces = append(r.Faces, report)
+		if report.Decision == FaceRestored {
+			patches = append(patches, patch)
+			restored = append(restored, len(r.Faces)-1)
+		}
+	}
+	start := time.Now()
+	changed, err := paste.Paste(img, patches, paste.Options{})
+	if err != nil {
+		return 0, fmt.Errorf("paste: %w", err)
+	}
+	r.Millis.Paste += millis(start)
+	for i, k := range restored {
+		r.Faces[k].Changed = &changed[i]
+	}
+	return len(restored), nil
 }
 
 // unchanged ends a file with nothing to restore: its output, if one is wanted,

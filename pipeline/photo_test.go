@@ -253,6 +253,34 @@ func TestGuardsLeaveTheFile(t *testing.T) {
 	}
 }
 
+// More faces than are held at a time are all restored.
+func TestCrowd(t *testing.T) {
+	const across, down, k = 7, 5, 4
+	src := blurred(t)
+	w, h := src.Rect.Dx()/k, src.Rect.Dy()/k
+	crowd := image.NewNRGBA(image.Rect(0, 0, across*w, down*h))
+	for y := range down * h {
+		for x := range across * w {
+			crowd.Set(x, y, src.At(x%w*k, y%h*k))
+		}
+	}
+	in := filepath.Join(t.TempDir(), "in.png")
+	writePNG(t, in, crowd)
+	r, err := engine(t, options()).Photo(t.Context(), in, filepath.Join(t.TempDir(), "out.png"), fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := 0
+	for _, f := range r.Faces {
+		if f.Decision == FaceRestored && f.Changed != nil && !f.Changed.Empty() {
+			restored++
+		}
+	}
+	if restored != across*down || restored <= maxPatches {
+		t.Errorf("%d faces restored of %d found, want %d", restored, len(r.Faces), across*down)
+	}
+}
+
 // Over the limit at full blend, a face is blended half before it is given up.
 func TestIdentityLowersTheBlend(t *testing.T) {
 	in := filepath.Join(t.TempDir(), "in.png")
