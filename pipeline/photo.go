@@ -117,7 +117,8 @@ func (e *Engine) group(ctx context.Context, w *worker, img image.Image, faces []
 	}
 	r.Millis.Paste += millis(start)
 	for i, k := range restored {
-		r.Faces[k].Changed = &changed[i]
+		rect := rectOf(changed[i])
+		r.Faces[k].Changed = &rect
 	}
 	return len(restored), nil
 }
@@ -144,7 +145,7 @@ func (e *Engine) unchanged(ctx context.Context, r *Report, in, out string, claim
 
 // face takes one face through align, the guards and the model.
 func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.Face, ms *Millis) (paste.Face, Face, error) {
-	r := Face{Box: f.Box, Size: min(f.Box.Dx(), f.Box.Dy()), Score: f.Score, Angle: f.Angle}
+	r := Face{Box: rectOf(f.Box), Size: min(f.Box.Dx(), f.Box.Dy()), Score: f.Score, Angle: f.Angle}
 	switch {
 	case r.Size < e.o.Detect.MinFace:
 		r.Decision = FaceSmall

@@ -45,12 +45,12 @@ type Report struct {
 
 // A Face is what was found and decided about one face.
 type Face struct {
-	Box         image.Rectangle `json:"box"`  // upright pixels
-	Size        int             `json:"size"` // shorter side of the box
-	Score       float64         `json:"score"`
-	Angle       float64         `json:"angle"`       // degrees by which the face leans clockwise
-	Degradation float64         `json:"degradation"` // log2 of the equivalent loss of resolution; 0 is sharp
-	Steps       int             `json:"steps"`       // of the diffusion
+	Box         Rect    `json:"box"`  // upright pixels
+	Size        int     `json:"size"` // shorter side of the box
+	Score       float64 `json:"score"`
+	Angle       float64 `json:"angle"`       // degrees by which the face leans clockwise
+	Degradation float64 `json:"degradation"` // log2 of the equivalent loss of resolution; 0 is sharp
+	Steps       int     `json:"steps"`       // of the diffusion
 	// Identity is the distance of dlib's descriptors between the face before and
 	// after, as it was blended; IdentityFull that at the configured blend. Below
 	// 0.6 dlib takes two faces for one person. Nil: not checked, or no face found.
@@ -58,9 +58,19 @@ type Face struct {
 	IdentityFull *float64 `json:"identity_full,omitempty"`
 	Blend        float64  `json:"blend"` // 0: left as it was
 	// Changed is the rectangle outside of which this face changed nothing.
-	Changed  *image.Rectangle `json:"changed,omitempty"`
-	Decision Decision         `json:"decision"`
+	Changed  *Rect    `json:"changed,omitempty"`
+	Decision Decision `json:"decision"`
 }
+
+// A Rect is a rectangle of upright pixels; X and Y are its left and top edge.
+type Rect struct {
+	X      int `json:"x"`
+	Y      int `json:"y"`
+	Width  int `json:"width"`
+	Height int `json:"height"`
+}
+
+func rectOf(r image.Rectangle) Rect { return Rect{r.Min.X, r.Min.Y, r.Dx(), r.Dy()} }
 
 // Millis are milliseconds spent in each stage, summed over the faces.
 type Millis struct {

@@ -25,9 +25,9 @@ for line in open("demo/report.jsonl"):
     for f in r["faces"]:
         if f["decision"] != "restored":
             continue
-        (x0, y0), (x1, y1) = ([f["box"][k][c] for c in "XY"] for k in ("Min", "Max"))
-        m = (x1 - x0) // 3
-        print(i, f"{x1-x0+2*m}x{y1-y0+2*m}+{max(0,x0-m)}+{max(0,y0-m)}", r["input"], r["output"])
+        x, y, w, h = (f["box"][k] for k in ("x", "y", "width", "height"))
+        m = w // 3
+        print(i, f"{w+2*m}x{h+2*m}+{max(0,x-m)}+{max(0,y-m)}", r["input"], r["output"])
         i += 1
 E2
 	for side in in out; do
