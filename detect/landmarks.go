@@ -33,8 +33,7 @@ func (f frame) at(u, v float64) Point {
 	return Point{f.ox + u*f.ax - v*f.ay, f.oy + u*f.ay + v*f.ax}
 }
 
-func (f frame) side() float64  { return math.Hypot(f.ax, f.ay) }
-func (f frame) angle() float64 { return math.Atan2(f.ay, f.ax) * 180 / math.Pi }
+func (f frame) side() float64 { return math.Hypot(f.ax, f.ay) }
 
 // box is the upright square of the frame's size about its centre.
 func (f frame) box() image.Rectangle {

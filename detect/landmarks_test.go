@@ -159,3 +159,6 @@ func TestResample(t *testing.T) {
 		}
 	}
 }
+
+// angle is the turn of a frame in degrees.
+func (f frame) angle() float64 { return math.Atan2(f.ay, f.ax) * 180 / math.Pi }

@@ -15,9 +15,8 @@ const AutoSteps = -1
 
 // Options of an Engine: the thresholds of the guards and what is written.
 type Options struct {
-	Models     string         // folder of dlib's models
 	Workers    int            // files at the same time; at least 1
-	Detect     detect.Options // MinFace and Threshold are those of the guards; Models is filled in
+	Detect     detect.Options // MinFace and Threshold are those of the guards
 	Steps      int            // diffusion steps, or AutoSteps
 	Blend      float64        // 0..1: how much of the restored face is pasted
 	SharpBelow float64        // octaves: a face degraded by less is left alone
@@ -52,7 +51,6 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 	}
 	e := &Engine{o: o, session: session, target: target, pool: make(chan *worker, o.Workers)}
 	search := o.Detect
-	search.Models = o.Models
 	// What lies a little under a guard's limit is searched for too, so that the
 	// report can say that it was left.
 	search.MinFace = o.Detect.MinFace * 3 / 4
@@ -62,16 +60,13 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 		if w.detector, err = detect.New(search); err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
-		if w.recognizer, err = detect.NewRecognizer(o.Models); err != nil {
+		if w.recognizer, err = detect.NewRecognizer(o.Detect.Models); err != nil {
 			return nil, errors.Join(err, w.close(), e.Close())
 		}
 		e.pool <- w
 	}
 	return e, nil
 }
-
-// Session is the restoring session that the Engine was made with.
-func (e *Engine) Session() *restore.Session { return e.session }
 
 // Close frees the workers. It must not be called while Photo runs.
 func (e *Engine) Close() error {

@@ -58,7 +58,7 @@ func withNative(run func() int) (code int, err error) {
 
 func options() Options {
 	return Options{
-		Models: filepath.Join(deps, "models"), Workers: 1, Detect: detect.Options{MinFace: 40},
+		Workers: 1, Detect: detect.Options{Models: filepath.Join(deps, "models"), MinFace: 40},
 		Steps: AutoSteps, Blend: 1, SharpBelow: 0.5, Limit: 0.5, CopyNoFace: true, Provenance: true, MaxPixels: 1e8,
 	}
 }
@@ -336,7 +336,7 @@ func TestPhotoErrors(t *testing.T) {
 		t.Errorf("temporaries are left: %q %v", left, err)
 	}
 	o := options()
-	o.Models = dir
+	o.Detect.Models = dir
 	if _, err := New(session, o); err == nil || !strings.Contains(err.Error(), ".dat") {
 		t.Errorf("missing models: %v doesn't name the file", err)
 	}

@@ -70,9 +70,9 @@ func (n *native) close() error {
 // pipelineOptions translates the configuration.
 func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
 	return pipeline.Options{
-		Models:  models,
 		Workers: cfg.WorkerCount(),
 		Detect: detect.Options{
+			Models:    models,
 			MinFace:   cfg.Detect.MinFace,
 			Threshold: cfg.Detect.Threshold,
 			MaxPixels: cfg.Detect.MaxPixels,
