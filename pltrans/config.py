@@ -24,6 +24,11 @@ class Config:
     eps_widths: Tuple[int, ...] = (48, 96, 96)
     time_dim: int = 192
     cross_blocks: int = 2
+    # ablations of the paper's Table 1
+    use_dictionary: bool = True  # V: without it z takes the place of z-tilde
+    use_diffusion: bool = True  # DIFF: without it u-hat_0 is u_lq
+    use_phi: bool = True  # LT, the lightweight transformer of Eq. 7: without it k = v = z-tilde
+    use_dwt: bool = True  # DWT: without it no low band of u_lq is injected (Eq. 1)
     # diffusion
     timesteps: int = 1000
     beta_first: float = 0.00085
@@ -35,18 +40,19 @@ class Config:
     b_high: float = 32.0
     b_mild: float = 8.0  # `p_mild` of the samples have b <= b_mild
     p_mild: float = 0.7
-    p_clean: float = 0.12  # near-clean samples, so that good faces are left alone
+    p_clean: float = 0.15  # near-clean samples, so that good faces are left alone
     p_gray: float = 0.1
     p_real: float = 0.45  # share of photographs, the rest is machine-generated
+    p_old: float = 0.2  # faces that also get film grain, scratches, halftone, fading or video blocks (beyond Eq. 13)
     # losses
     kl: float = 5e-3
     commit: float = 0.25
     gradient: float = 0.5
     feature: float = 0.1
     query: float = 0.1
-    latent_match: float = 0.1
+    latent_match: float = 0.1  # |u-hat_0 - u_hq|^2: trains epsilon_theta on latents of degraded faces
     diffusion: float = 0.2
-    gate_harm: float = 1.5  # weight of getting worse against getting better
+    gate_harm: float = 2.0  # weight of getting worse against getting better
     # training
     seed: int = 2024
     batch: int = 4

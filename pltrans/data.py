@@ -5,6 +5,7 @@ import csv
 import queue
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Tuple
 
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .config import Config
-from .degrade import degrade, draw, draw_clean
+from .degrade import degrade, draw, draw_clean, fade, old_media
 
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
@@ -100,9 +101,12 @@ class Faces:
                 d = draw_clean(rng)
             else:
                 d = draw(rng, cfg.b_low, cfg.b_mild if rng.random() < cfg.p_mild else cfg.b_high)
+            aged = p >= cfg.p_clean and rng.random() < cfg.p_old
+            if aged and rng.random() < 0.3:
+                image = fade(image, rng)
             high.append(image)
-            low.append(degrade(image, d))
-            b.append(d.b)
+            low.append(old_media(degrade(image, replace(d, b=min(d.b, 8.0))), rng) if aged else degrade(image, d))
+            b.append(min(d.b, 8.0) if aged else d.b)
         return to_tensor(low), to_tensor(high), torch.tensor(b)
 
 

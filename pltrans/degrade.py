@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 
@@ -78,6 +78,68 @@ def degrade(image: np.ndarray, d: Degradation) -> np.ndarray:
     x = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
     x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=small > size)
     return x[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+
+def grain(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Film grain: Gaussian noise of one colour, blurred to the size of grains, strongest in middle tones."""
+    h, w = image.shape[:2]
+    noise = torch.from_numpy(rng.standard_normal((1, 1, h, w), dtype=np.float32)).expand(1, 3, h, w)
+    noise = blur(noise, float(rng.uniform(0.3, 1.6)))
+    noise = (noise / noise.std() * rng.uniform(4, 18))[0].permute(1, 2, 0).numpy()
+    tone = image / 255.0
+    return image + noise * (0.4 + 2.4 * tone * (1 - tone))
+
+
+def scratches(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One to eight thin light or dark lines, mostly upright, as on film and prints, and a few specks of dust."""
+    h, w = image.shape[:2]
+    mask = Image.new("F", (w, h), 0.0)
+    pen = ImageDraw.Draw(mask)
+    for _ in range(int(rng.integers(1, 9))):
+        x, y, length = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0.1, 1.0) * h
+        angle = rng.normal(0, 0.15) if rng.random() < 0.7 else rng.uniform(-1.6, 1.6)
+        value = float(rng.uniform(0.3, 1.0) * rng.choice([-1, 1]))
+        pen.line([x, y, x + length * np.sin(angle), y + length * np.cos(angle)], fill=value, width=int(rng.integers(1, 4)))
+    for _ in range(int(rng.integers(0, 12))):
+        x, y, r = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0.5, 3)
+        pen.ellipse([x - r, y - r, x + r, y + r], fill=float(rng.uniform(0.4, 1.0) * rng.choice([-1, 1])))
+    line = blur(torch.from_numpy(np.asarray(mask).copy())[None, None].expand(1, 3, h, w), float(rng.uniform(0.3, 1.0)))
+    alpha = line[0, 0].numpy()[..., None]
+    return image * (1 - np.abs(alpha)) + 235 * np.clip(alpha, 0, 1) + 15 * np.clip(-alpha, 0, 1)
+
+
+def halftone(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A printed screen: brightness moved by rotated cosine dots of 4 to 9 pixels."""
+    h, w = image.shape[:2]
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    angle, period = rng.uniform(0.3, 1.2), rng.uniform(4, 9)
+    a, b = (x * np.cos(angle) + y * np.sin(angle)), (y * np.cos(angle) - x * np.sin(angle))
+    dots = np.cos(2 * np.pi * a / period) * np.cos(2 * np.pi * b / period)
+    return image + (rng.uniform(10, 45) * dots)[..., None]
+
+
+def video_blocks(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Two generations of strong DCT compression on different grids, as old digital video and re-saved files have."""
+    out = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    for _ in range(2):
+        dy, dx = int(rng.integers(0, 8)), int(rng.integers(0, 8))
+        out = np.roll(jpeg(np.roll(out, (dy, dx), (0, 1)), int(rng.integers(15, 50))), (-dy, -dx), (0, 1))
+    return out.astype(np.float32)
+
+
+def fade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Lost contrast and lifted blacks of a faded print. The clear face fades too: tones are not ours to change."""
+    low, high = rng.uniform(0, 60), rng.uniform(185, 255)
+    return np.rint(low + image * ((high - low) / 255)).astype(np.uint8)
+
+
+def old_media(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One or two of grain, scratches, halftone and video blocks on an 8-bit RGB image: damage beyond Eq. 13."""
+    kinds = rng.permutation(4)[:1 + int(rng.random() < 0.4)]
+    out = image.astype(np.float32)
+    for kind in sorted(kinds):
+        out = (scratches, halftone, grain, video_blocks)[kind](out, rng)
+    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
 def write_pairs(faces: Path, out: Path, seed: int, low: float, high: float, count: int) -> int:

@@ -82,14 +82,17 @@ class Epsilon(nn.Module):
 
 
 def reverse_step(eps_net: nn.Module, u: Tensor, u_lq: Tensor, noise: Tensor, k: Tensor,
-                 bars: Tensor, stride: int) -> Tensor:
+                 bars: Tensor, stride: int, dwt: bool = True) -> Tensor:
     """One deterministic (DDIM, eta = 0) step from grid point k [n] (int64, >= 1) to k - 1, then Eq. 1.
 
-    At k = 1 the step ends at the direct estimate of u_0, swapped with u_lq itself.
+    At k = 1 the step is the direct estimate of u_0. Eq. 1 belongs to the intermediate steps: swapping the final
+    estimate too would give back the degraded low band, whatever the diffusion made of it.
     `bars` holds alpha-bar at the grid points 0..max_steps.
     """
     bar = bars[k].reshape(-1, 1, 1, 1)
     low = bars[k - 1].reshape(-1, 1, 1, 1)
     eps = eps_net(u, k.to(u.dtype) * stride).to(u.dtype)
     moved = add_noise(predict_u0(u, eps, bar), eps, low)
-    return haar_swap(moved, add_noise(u_lq, noise, low))
+    if not dwt:
+        return moved
+    return torch.where((k > 1).reshape(-1, 1, 1, 1), haar_swap(moved, add_noise(u_lq, noise, low)), moved)

@@ -112,6 +112,7 @@ class PriorKeyValue(nn.Module):
         super().__init__()
         c = cfg.channels[-1]
         self.top_d, self.side, self.c = cfg.top_d, cfg.side, c
+        self.use_phi = cfg.use_phi
         self.conv, self.attention = conv3(c, c), SelfAttention(c, cfg.heads, cfg.side)
         self.to_z = nn.Conv2d(c, c, 1)
         self.register_buffer("V", torch.randn(cfg.codes, c))
@@ -134,6 +135,9 @@ class PriorKeyValue(nn.Module):
         return mixed.reshape(-1, self.side, self.side, self.c).permute(0, 3, 1, 2), index[:, 0]
 
     def forward(self, z: Tensor, tilde: Tensor) -> Tuple[Tensor, Tensor]:
+        """k and v [n,C,16,16] (Eq. 7)."""
+        if not self.use_phi:
+            return tilde, tilde
         ze = self.phi_norm_z(z)
         h = tilde + self.phi_attention(self.phi_norm_e(tilde), ze, ze)
         dk, dv = self.ffn(h).float().chunk(2, 1)
@@ -224,13 +228,14 @@ class PLTrans(nn.Module):
 
     def step(self, u: Tensor, u_lq: Tensor, noise: Tensor, left: Tensor) -> Tensor:
         """One reverse step for the samples whose `left` (steps still to go, [n]) is positive."""
-        moved = reverse_step(self.eps, u, u_lq, noise, left.clamp(min=1), self.grid, self.cfg.stride)
+        moved = reverse_step(self.eps, u, u_lq, noise, left.clamp(min=1), self.grid, self.cfg.stride,
+                             self.cfg.use_dwt)
         return torch.where(left.reshape(-1, 1, 1, 1) > 0, moved, u)
 
     def latent(self, q: Tensor, u: Tensor) -> Tensor:
         """z-hat from q and a (regularised) u: Eq. 5-9."""
         z = self.prior.features(q)
-        tilde, _ = self.prior.retrieve(z)
+        tilde = self.prior.retrieve(z)[0] if self.cfg.use_dictionary else z
         k, v = self.prior(z, tilde)
         return self.transformer(self.maps.decode(u), k, v)
 
@@ -261,6 +266,8 @@ class PLTrans(nn.Module):
     def forward(self, x: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         """Restore x; noise [n,latent,16,16] ~ N(0,1) and steps [n] (int64, 0..max_steps) fix the result."""
         q, u_lq, skips, energy = self.encode(x)
+        if not self.cfg.use_diffusion:
+            steps = torch.zeros_like(steps)
         u = self.noised(u_lq, noise, steps)
         for i in range(int(steps.max())):
             u = self.step(u, u_lq, noise, steps - i)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import losses as L
 from .data import Faces
-from .diffusion import add_noise, haar_swap, predict_u0
+from .diffusion import add_noise, predict_u0
 from .model import PLTrans
 
 KMEANS_STEP = 120  # the dictionary starts from the z of the steps before this one
@@ -180,9 +180,39 @@ def teacher_of(model: PLTrans, state: State) -> Tuple[torch.nn.Module, torch.nn.
     return model.__dict__["teacher"]
 
 
+def draw_steps(b: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Steps n [n] as a face of degradation b [n] gets them: about 3 log2 b, +-3, so a mild face often has none."""
+    centre = 3 * torch.log2(b.clamp(min=1.0))
+    spread = 6 * torch.rand(len(b), generator=generator) - 3
+    return (centre + spread).round().clamp(0, most).long()
+
+
+def regularised(model: PLTrans, u_lq: Tensor, b: Tensor, generator: torch.Generator) -> Tensor:
+    """u-hat_0 of section 3.2: n perturbations, the reverse process to a random s (no gradient), then directly.
+
+    u_lq itself where n = 0, and everywhere in the ablation without diffusion.
+    """
+    cfg = model.cfg
+    if not cfg.use_diffusion:
+        return u_lq
+    noise = torch.randn(u_lq.shape, generator=generator)
+    n = draw_steps(b, cfg.max_steps, generator)
+    s = 1 + (torch.rand(len(b), generator=generator) * n).long().clamp(max=cfg.max_steps - 1)
+    u_n = model.noised(u_lq, noise, n)
+    with torch.no_grad():
+        u_s = u_n
+        for i in range(int((n - s).max())):
+            going = (n - i > s).reshape(-1, 1, 1, 1)
+            u_s = torch.where(going, model.step(u_s, u_lq, noise, n - i), u_s)
+    u_s = torch.where((n > s).reshape(-1, 1, 1, 1), u_s, u_n)  # where s = n the gradient reaches E
+    eps = model.eps(u_s, (s * cfg.stride).float()).float()
+    u_0 = predict_u0(u_s, eps, model.grid[s].reshape(-1, 1, 1, 1))
+    return torch.where((n > 0).reshape(-1, 1, 1, 1), u_0, u_lq)
+
+
 def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
                  bf16: bool) -> Dict[str, Tensor]:
-    """Eq. 10 in relative form, the latents' terms, and the gate. u is the teacher's, u_lq or one-step u-hat_0."""
+    """Eq. 10 in relative form, the latents' terms, and the gate. u is the teacher's or u-hat_0 after n steps."""
     cfg, (x, y, b) = model.cfg, batch
     T_E, T_maps = teacher_of(model, state)
     n = len(x)
@@ -191,15 +221,10 @@ def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Ge
             wanted = T_E.features(y)
             u_hq = T_maps.encode(wanted[-1])[0]
         q, u_lq, skips, energy = model.encode(x)
-        noise = torch.randn(u_lq.shape, generator=generator)
-        steps = torch.randint(1, cfg.max_steps + 1, (n,), generator=generator)
-        bar = model.grid[steps].reshape(-1, 1, 1, 1)
-        u_n = add_noise(u_lq, noise, bar)
-        eps = model.eps(u_n, (steps * cfg.stride).float()).float()
-        u_0 = haar_swap(predict_u0(u_n, eps, bar), u_lq)
+        u_0 = regularised(model, u_lq, b, generator)
         choice = torch.rand(n, generator=generator).reshape(-1, 1, 1, 1)
         teach = 0.25 - 0.15 * min(1.0, step / 1500)
-        u = torch.where(choice < teach, u_hq, torch.where(choice < teach + 0.28, u_lq, u_0))
+        u = torch.where(choice < teach, u_hq, u_0)
         drop = (torch.rand(n, generator=generator) < 0.2) & (b > 5)
         keep = (~drop).float().reshape(-1, 1, 1, 1)
         skips = [s * keep.to(s.dtype) for s in skips]
@@ -211,10 +236,10 @@ def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Ge
     parts = {"l1": L.relative_l1(r, x, y), "gradient": L.relative_gradient(r, x, y),
              "feature": L.feature_l1(got, [f[:1] for f in wanted]),
              "q": (q_hat.float() - wanted[-1].float()).abs().mean(),
-             "u_lq": ((u_lq - u_hq) ** 2).mean(), "u_0": ((u_0 - u_hq) ** 2).mean(),
+             "u_lq": ((u_lq - u_hq) ** 2).mean(), "u_0": ((u_0 - u_hq) ** 2).mean(),  # the first is only watched
              "eps": epsilon_loss(model, u_hq, generator), "gate": L.gate_loss(g, delta, x, y, cfg.gate_harm)}
     parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.feature * parts["feature"]
-                      + cfg.query * parts["q"] + cfg.latent_match * (parts["u_lq"] + parts["u_0"])
+                      + cfg.query * parts["q"] + cfg.latent_match * parts["u_0"]
                       + cfg.diffusion * parts["eps"] + parts["gate"])
     return parts
 

@@ -77,8 +77,8 @@ def stop_at(folder, stage, faces, at, steps):
 def test_restoration_learns(tmp_path, faces):
     run(tmp_path, "prior", faces, 4)
     run(tmp_path, "diffusion", faces, 4)
-    cfg = dataclasses.replace(tiny(), p_clean=0.0)
-    done = run(tmp_path, "restore", faces, 40, lr=2e-3)
+    cfg = dataclasses.replace(tiny(), p_clean=0.0, p_old=0.0)
+    done = run(tmp_path, "restore", faces, 60, lr=2e-3)
     batch = Faces(faces, cfg).pair_batch(9, 0)
     teacher = {"teacher": done.state["teacher"]}
     after = stages.restore_loss(done.model, batch, teacher, torch.Generator().manual_seed(0), 9, False)
