@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, Tuple
 
 
 @dataclass(frozen=True)
 class Config:
-    """Size S of PLTrans: sizes of the network, then how it is trained. All faces are `size` x `size`."""
+    """Sizes of the network (size S unless changed), then how it is trained. All faces are `size` x `size`."""
 
     # network
     size: int = 512
@@ -53,6 +55,9 @@ class Config:
     latent_match: float = 0.1  # |u-hat_0 - u_hq|^2: trains epsilon_theta on latents of degraded faces
     diffusion: float = 0.2
     gate_harm: float = 2.0  # weight of getting worse against getting better
+    adversarial: float = 0.15  # Eq. 11 in the hinge form, stage finish
+    matching: float = 0.5  # L1 of the discriminator's features, stage finish
+    disc_channels: Tuple[int, ...] = (64, 96, 128)  # of D, from size/unshuffle down
     # training
     seed: int = 2024
     batch: int = 4
@@ -69,15 +74,65 @@ class Config:
 
     @staticmethod
     def from_dict(values: Dict[str, Any]) -> "Config":
+        """The configuration of a checkpoint; fields that it is older than have their defaults."""
         return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def network(self) -> Dict[str, Any]:
+        """The fields that shape the network: a checkpoint only fits a configuration that agrees in them."""
+        return {k: v for k, v in self.to_dict().items() if k in NETWORK}
+
+
+NETWORK = frozenset(
+    "size unshuffle channels enc_blocks fine_blocks dec_blocks heads latent codes top_d eps_widths time_dim cross_blocks "
+    "timesteps beta_first beta_last stride max_steps use_dictionary use_diffusion use_phi use_dwt".split())
 
 
 def size_s() -> Config:
-    """The size that is trained here and shipped."""
+    """The size that is trained here and shipped: 9.3 million parameters."""
     return Config()
+
+
+def size_b() -> Config:
+    """A size like the paper's, for GPUs: 1,024 codes, u [32,16,16], 256 channels at 16x16."""
+    return Config(unshuffle=2, channels=(64, 128, 192, 256, 256), enc_blocks=(1, 2, 2, 2, 3), fine_blocks=(1, 2),
+                  dec_blocks=(2, 2, 2, 3, 3), heads=8, latent=32, codes=1024, eps_widths=(128, 256, 256), time_dim=512,
+                  disc_channels=(64, 128, 256, 256))
+
+
+SIZES = {"s": size_s, "b": size_b}
+STAGES = ("prior", "diffusion", "restore", "finish")
+RATES = {"prior": 1e-3, "diffusion": 1e-3, "restore": 5e-4, "finish": 3e-4}  # learning rates
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a stage is trained and how fast. One of minutes and steps may be 0."""
+
+    minutes: float = 0.0
+    steps: int = 0
+    lr: float = 0.0
+
+
+def read_plan(path: Path) -> Tuple[Config, Dict[str, Plan]]:
+    """A TOML file: `size` (s or b), a table [config] with fields of Config, and a table per stage with minutes or
+    steps and lr. Unknown names are errors."""
+    with open(path, "rb") as handle:
+        values = tomllib.load(handle)
+    size, fields = values.pop("size", "s"), values.pop("config", {})
+    if size not in SIZES:
+        raise ValueError(f"{path}: size {size!r} is none of {', '.join(SIZES)}")
+    known = {f.name for f in dataclasses.fields(Config)}
+    for name in [k for k in fields if k not in known] + [k for k in values if k not in STAGES]:
+        raise ValueError(f"{path}: {name!r} is neither a field of Config nor a stage ({', '.join(STAGES)})")
+    cfg = dataclasses.replace(SIZES[size](), **{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    try:
+        plans = {name: Plan(**table) for name, table in values.items()}
+    except TypeError as error:
+        raise ValueError(f"{path}: a stage has minutes, steps and lr ({error})") from None
+    return cfg, {name: dataclasses.replace(plan, lr=plan.lr or RATES[name]) for name, plan in plans.items()}
 
 
 def tiny() -> Config:
     """A network for tests: the same parts, 64 x 64 faces, a few milliseconds a pass."""
     return Config(size=64, channels=(8, 16, 20), enc_blocks=(0, 1, 1), fine_blocks=(1, 1), dec_blocks=(1, 1, 1),
-                  heads=2, latent=4, codes=16, top_d=4, eps_widths=(16, 16), time_dim=16, batch=2)
+                  heads=2, latent=4, codes=16, top_d=4, eps_widths=(16, 16), time_dim=16, batch=2, disc_channels=(8, 12))

@@ -1,27 +1,40 @@
-"""The three stages of training: what each learns from, its loss, and what it hands on."""
+"""The stages of training: what each learns from, its loss, and what it hands on."""
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from . import losses as L
+from .config import RATES
 from .data import Faces
 from .diffusion import add_noise, predict_u0
+from .discriminator import Discriminator, d_loss, g_loss
 from .model import PLTrans
 
 KMEANS_STEP = 120  # the dictionary starts from the z of the steps before this one
 DIFFUSION_BATCH = 24
 DIFFUSION_T = 500  # t is drawn below this: inference starts at stride * max_steps at most
 LATENTS = 1200  # u of clear faces that stage 2 learns from
+MATURE = 1500  # steps after which restoration sees the teacher's u least often
+CLEAN = 0.004  # mean |x - y| (range -1..1) under which a sample counts as near-clean
 
 State = Dict[str, Any]
 
 
-def autocast(on: bool) -> torch.autocast:
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=on)
+def autocast(device: torch.device, on: bool) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
+
+
+def rand(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Uniform numbers, drawn on the CPU so that every device trains on the same ones."""
+    return torch.rand(*shape, generator=generator).to(like.device)
+
+
+def randn(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
+    return torch.randn(*shape, generator=generator).to(like.device)
 
 
 def groups(stage: str, model: PLTrans, lr: float) -> List[Dict[str, Any]]:
@@ -33,7 +46,7 @@ def groups(stage: str, model: PLTrans, lr: float) -> List[Dict[str, Any]]:
         part = name.split(".")[0]
         if stage == "prior" and (part in ("fine", "gate", "eps") or name.startswith(("G.fuse", "G.residual"))):
             continue
-        if stage == "restore" and name.startswith("G.whole"):
+        if stage in ("restore", "finish") and name.startswith("G.whole"):
             continue
         if name == "prior.r":
             factor = 10.0  # one global vector hardly moves at the common rate
@@ -46,12 +59,14 @@ def groups(stage: str, model: PLTrans, lr: float) -> List[Dict[str, Any]]:
     return [{"params": params, "lr": lr * factor} for factor, params in sorted(by_rate.items())]
 
 
-def prepare(stage: str, model: PLTrans) -> State:
-    """The state with which a stage begins."""
+def prepare(stage: str, model: PLTrans, before: State) -> State:
+    """The state with which a stage begins; `before` is that of the stage before it."""
     if stage == "prior":
         return {"rows": [], "size": None, "sum": None}
     if stage == "diffusion":
         return {"latents": None}
+    if stage == "finish":  # the teacher comes from the stage before
+        return {"teacher": before["teacher"]}
     torch.nn.init.normal_(model.G.residual.weight, 0, 0.003)
     teacher = {"E": copy.deepcopy(model.E).state_dict(), "maps": copy.deepcopy(model.maps).state_dict()}
     return {"teacher": teacher}
@@ -63,7 +78,7 @@ def batches(stage: str, faces: Faces) -> Callable[[int], Tuple]:
         return lambda step: faces.clear_batch(1, step)
     if stage == "diffusion":
         return lambda step: (step, faces)
-    return lambda step: faces.pair_batch(3, step)
+    return lambda step: faces.pair_batch(3 if stage == "restore" else 4, step)
 
 
 # ---- stage 1: autoencoder and dictionary --------------------------------------------------------------------
@@ -72,7 +87,7 @@ def batches(stage: str, faces: Faces) -> Callable[[int], Tuple]:
 def kmeans(rows: Tensor, codes: int, generator: torch.Generator) -> Tensor:
     """A few Lloyd iterations from random rows; [codes, C]."""
     pick = torch.randperm(len(rows), generator=generator)
-    centres = rows[pick[torch.arange(codes) % len(rows)]].clone()
+    centres = rows[pick[torch.arange(codes) % len(rows)].to(rows.device)].clone()
     for _ in range(8):
         nearest = ((centres * centres).sum(1) - 2 * rows @ centres.t()).argmin(1)
         count = torch.bincount(nearest, minlength=codes).float()
@@ -89,13 +104,13 @@ def learn_codes(model: PLTrans, z: Tensor, nearest: Tensor, state: State, genera
     count = torch.bincount(nearest, minlength=len(V)).float()
     total = torch.zeros_like(V).index_add_(0, nearest, rows)
     if state["size"] is None:
-        state["size"], state["sum"] = torch.ones(len(V)), V.clone()
+        state["size"], state["sum"] = torch.ones(len(V), device=V.device), V.clone()
     state["size"].mul_(0.98).add_(count, alpha=0.02)
     state["sum"].mul_(0.98).add_(total, alpha=0.02)
     V.copy_(state["sum"] / state["size"].clamp(min=1e-3)[:, None])
     dead = (state["size"] < 0.05).nonzero()[:, 0]
     if len(dead):
-        pick = torch.randint(len(rows), (len(dead),), generator=generator)
+        pick = torch.randint(len(rows), (len(dead),), generator=generator).to(rows.device)
         V[dead] = rows[pick]
         state["size"][dead], state["sum"][dead] = 1.0, rows[pick]
     return 1 - len(dead) / len(V)
@@ -105,10 +120,10 @@ def prior_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Gene
                bf16: bool) -> Dict[str, Tensor]:
     """Reconstruction of clear faces without skips, Eq. 2 and 3, and vector quantisation."""
     cfg, (y,) = model.cfg, batch
-    with autocast(bf16):
+    with autocast(model.grid.device, bf16):
         q = model.E(y)
         mean, logvar = model.maps.encode(q.detach())  # q is stop-gradient for L_q and KL
-        u = mean + torch.exp(0.5 * logvar) * torch.randn(mean.shape, generator=generator)
+        u = mean + torch.exp(0.5 * logvar) * randn(mean.shape, generator, mean)
         q_hat = model.maps.decode(u)
         z = model.prior.features(q)
         used, commit = 0.0, z.new_zeros(())
@@ -142,8 +157,9 @@ def latents(model: PLTrans, faces: Faces, count: int, bf16: bool) -> Tensor:
     """u of `count` clear faces (as the loader draws them), divided by maps.std."""
     done = []
     for step in range(-(-count // faces.cfg.batch)):
-        with autocast(bf16):
-            done.append(model.maps.encode(model.E(faces.clear_batch(2, step)[0]))[0])
+        with autocast(model.grid.device, bf16):
+            y = faces.clear_batch(2, step)[0].to(model.grid.device)
+            done.append(model.maps.encode(model.E(y))[0].cpu())
     return torch.cat(done)
 
 
@@ -155,13 +171,13 @@ def diffusion_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.
         model.maps.std.copy_(model.maps.std * u.std())
         state["latents"] = u / u.std()
     pick = torch.randint(len(state["latents"]), (DIFFUSION_BATCH,), generator=generator)
-    loss = epsilon_loss(model, state["latents"][pick], generator)
+    loss = epsilon_loss(model, state["latents"][pick].to(model.grid.device), generator)
     return {"total": loss}
 
 
 def epsilon_loss(model: PLTrans, u: Tensor, generator: torch.Generator) -> Tensor:
-    t = torch.randint(1, DIFFUSION_T, (len(u),), generator=generator)
-    noise = torch.randn(u.shape, generator=generator)
+    t = torch.randint(1, DIFFUSION_T, (len(u),), generator=generator).to(u.device)
+    noise = randn(u.shape, generator, u)
     u_t = add_noise(u, noise, model.bars[t].reshape(-1, 1, 1, 1))
     return ((model.eps(u_t, t.float()).float() - noise) ** 2).mean()
 
@@ -183,7 +199,7 @@ def teacher_of(model: PLTrans, state: State) -> Tuple[torch.nn.Module, torch.nn.
 def draw_steps(b: Tensor, most: int, generator: torch.Generator) -> Tensor:
     """Steps n [n] as a face of degradation b [n] gets them: about 3 log2 b, +-3, so a mild face often has none."""
     centre = 3 * torch.log2(b.clamp(min=1.0))
-    spread = 6 * torch.rand(len(b), generator=generator) - 3
+    spread = 6 * rand((len(b),), generator, b) - 3
     return (centre + spread).round().clamp(0, most).long()
 
 
@@ -195,9 +211,9 @@ def regularised(model: PLTrans, u_lq: Tensor, b: Tensor, generator: torch.Genera
     cfg = model.cfg
     if not cfg.use_diffusion:
         return u_lq
-    noise = torch.randn(u_lq.shape, generator=generator)
+    noise = randn(u_lq.shape, generator, u_lq)
     n = draw_steps(b, cfg.max_steps, generator)
-    s = 1 + (torch.rand(len(b), generator=generator) * n).long().clamp(max=cfg.max_steps - 1)
+    s = 1 + (rand((len(b),), generator, b) * n).long().clamp(max=cfg.max_steps - 1)
     u_n = model.noised(u_lq, noise, n)
     with torch.no_grad():
         u_s = u_n
@@ -210,22 +226,22 @@ def regularised(model: PLTrans, u_lq: Tensor, b: Tensor, generator: torch.Genera
     return torch.where((n > 0).reshape(-1, 1, 1, 1), u_0, u_lq)
 
 
-def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
-                 bf16: bool) -> Dict[str, Tensor]:
-    """Eq. 10 in relative form, the latents' terms, and the gate. u is the teacher's or u-hat_0 after n steps."""
+def restoration(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
+                 bf16: bool) -> Tuple[Dict[str, Tensor], Tensor]:
+    """The losses of a batch and the ungated result r: Eq. 10 in relative form, the latents' terms, and the gate. u is the teacher's or u-hat_0 after n steps."""
     cfg, (x, y, b) = model.cfg, batch
     T_E, T_maps = teacher_of(model, state)
     n = len(x)
-    with autocast(bf16):
+    with autocast(model.grid.device, bf16):
         with torch.no_grad():
             wanted = T_E.features(y)
             u_hq = T_maps.encode(wanted[-1])[0]
         q, u_lq, skips, energy = model.encode(x)
         u_0 = regularised(model, u_lq, b, generator)
-        choice = torch.rand(n, generator=generator).reshape(-1, 1, 1, 1)
-        teach = 0.25 - 0.15 * min(1.0, step / 1500)
+        choice = rand((n,), generator, b).reshape(-1, 1, 1, 1)
+        teach = 0.25 - 0.15 * min(1.0, step / MATURE)
         u = torch.where(choice < teach, u_hq, u_0)
-        drop = (torch.rand(n, generator=generator) < 0.2) & (b > 5)
+        drop = (rand((n,), generator, b) < 0.2) & (b > 5)
         keep = (~drop).float().reshape(-1, 1, 1, 1)
         skips = [s * keep.to(s.dtype) for s in skips]
         delta = model.residual(x, q, u, skips)
@@ -241,14 +257,80 @@ def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Ge
     parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.feature * parts["feature"]
                       + cfg.query * parts["q"] + cfg.latent_match * parts["u_0"]
                       + cfg.diffusion * parts["eps"] + parts["gate"])
+    return parts, r
+
+
+def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
+                 bf16: bool) -> Dict[str, Tensor]:
+    return restoration(model, batch, state, generator, step, bf16)[0]
+
+
+# ---- stage 4: adversarial finish ----------------------------------------------------------------------------
+
+
+def opponent(model: PLTrans, state: State) -> Tuple[Discriminator, torch.optim.Optimizer]:
+    """D and its optimiser: made once, then continued from `state` (where `pack` puts them)."""
+    if "opponent" not in model.__dict__:
+        D = Discriminator(model.cfg).to(model.grid.device)
+        optim = torch.optim.Adam(D.parameters(), lr=RATES["finish"], betas=(0.5, 0.99))
+        if "D" in state:
+            D.load_state_dict(state["D"])
+            optim.load_state_dict(state["D_optim"])
+        model.__dict__["opponent"] = (D, optim)  # not a submodule
+    return model.__dict__["opponent"]
+
+
+def pack(model: PLTrans, state: State) -> State:
+    """`state` with all that its stage keeps outside it, for a checkpoint."""
+    if "opponent" in model.__dict__:
+        D, optim = model.__dict__["opponent"]
+        state = {**state, "D": D.state_dict(), "D_optim": optim.state_dict()}
+    return state
+
+
+def finish_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
+                bf16: bool) -> Dict[str, Tensor]:
+    """Restoration's losses plus Eq. 11 and feature matching. D takes its own step here, before the restorer's.
+
+    Near-clean faces don't count in the adversarial part: there is nothing to invent in them.
+    """
+    cfg = model.cfg
+    D, optim = opponent(model, state)
+    parts, r = restoration(model, batch, state, generator, MATURE, bf16)
+    x, y, _ = batch
+    counts = ((x - y).abs().mean((1, 2, 3)) > CLEAN).float()
+    D.requires_grad_(True)
+    with autocast(r.device, bf16):
+        loss_d = d_loss(D(y)[0], D(r.detach())[0], counts)
+    optim.zero_grad(set_to_none=True)
+    loss_d.backward()
+    mean_gradients(D)
+    optim.step()
+    D.requires_grad_(False)
+    with autocast(r.device, bf16):
+        judged, made = D(r)
+        with torch.no_grad():
+            _, wanted = D(y)
+    mask = counts.reshape(-1, 1, 1, 1)
+    parts.update(d=loss_d.detach(), g=g_loss(judged, counts),
+                 match=L.feature_l1([f * mask for f in made], [f * mask for f in wanted]))
+    trust = min(1.0, step / 100)  # D knows nothing in the first steps
+    parts["total"] = parts["total"] + trust * (cfg.adversarial * parts["g"] + cfg.matching * parts["match"])
     return parts
 
 
-@torch.no_grad()
-def finish(stage: str, model: PLTrans, ema: Dict[str, Tensor], state: State, faces: Faces) -> None:
+def mean_gradients(module: torch.nn.Module) -> None:
+    """Average the gradients over the processes of a distributed run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for p in module.parameters():
+            torch.distributed.all_reduce(p.grad)
+            p.grad /= torch.distributed.get_world_size()
+
+
+def finish(stage: str, state: State) -> None:
     """Drop what the next stage does not need."""
     if stage == "diffusion":
         state["latents"] = None
 
 
-LOSSES = {"prior": prior_loss, "diffusion": diffusion_loss, "restore": restore_loss}
+LOSSES = {"prior": prior_loss, "diffusion": diffusion_loss, "restore": restore_loss, "finish": finish_loss}

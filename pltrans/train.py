@@ -1,13 +1,14 @@
-"""Train PLTrans in three stages, each resumable: prior, diffusion, restore.
+"""Train PLTrans by a plan, stage after stage: prior, diffusion, restore, finish. Each is resumable.
 
-    python -m pltrans.train prior     --data FACES --run RUN --minutes 30
-    python -m pltrans.train diffusion --data FACES --run RUN --minutes 5
-    python -m pltrans.train restore   --data FACES --run RUN --minutes 240 --val VALFACES
+    python -m pltrans.train --config pltrans/configs/s.toml --data FACES --val VALFACES --run RUN
 
-A stage continues from RUN/STAGE.pt if that exists, else starts from the stage before it. Batches, noise and
-degradations depend on the seed and the step's number only. Losses go to RUN/STAGE-loss.csv, validation
-figures to RUN/STAGE-val.csv. With --steps the learning rate follows the step (exactly repeatable), with
---minutes the time spent.
+FACES is a folder of aligned 512x512 faces; with --photos it is any folder of photos, and `restored align` makes
+the faces from it, so that training and inference align identically. A stage continues from RUN/STAGE.pt if that
+exists, else starts from the stage before it; a finished stage is passed over. Batches, noise and degradations depend
+on the seed and the step's number only. Losses go to RUN/STAGE-loss.csv, validation figures to RUN/STAGE-val.csv,
+sample sheets to RUN/sheets; `python -m pltrans.curves RUN` plots them. A stage with `steps` has a learning rate that
+follows the step (exactly repeatable), one with `minutes` the time spent. Under torch.distributed.run every process
+trains on its own batches and the gradients are averaged (DDP).
 """
 from __future__ import annotations
 
@@ -16,21 +17,25 @@ import csv
 import json
 import math
 import os
+import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
+import torch.distributed as dist
+from PIL import Image
 from torch import Tensor
 
 from . import stages
-from .config import Config, size_s
+from .config import RATES, STAGES, Config, Plan, read_plan
 from .data import Faces, ahead, sources
 from .model import PLTrans
 
-STAGES = ("prior", "diffusion", "restore")
 SAVE_SECONDS = 180
+Validate = Callable[[PLTrans, str], Tuple[List[Dict[str, Any]], Image.Image]]
+MOST_OCTAVES = 0.5  # photos' faces that are more degraded than this many halvings don't teach clear faces
 
 
 @dataclass
@@ -51,8 +56,8 @@ class Run:
 def save(run: Run, path: Path) -> None:
     """Write a checkpoint beside its place, then rename: a kill leaves the old one whole."""
     record = {"config": run.cfg.to_dict(), "stage": run.stage, "model": run.model.state_dict(), "ema": run.ema,
-              "optim": run.optim.state_dict(), "state": run.state, "step": run.step, "seconds": run.seconds,
-              "history": run.history}
+              "optim": run.optim.state_dict(), "state": stages.pack(run.model, run.state), "step": run.step,
+              "seconds": run.seconds, "history": run.history}
     temporary = path.with_suffix(".tmp")
     torch.save(record, temporary)
     os.replace(temporary, path)
@@ -66,34 +71,52 @@ def load_model(path: Path) -> PLTrans:
     return model.eval()
 
 
-def begin(folder: Path, stage: str, cfg: Config, lr: float) -> Run:
-    """Continue RUN/stage.pt, or start the stage from the one before."""
+def begin(folder: Path, stage: str, cfg: Config, lr: float, device: torch.device) -> Run:
+    """Continue RUN/stage.pt, or start the stage from the one before. The network must be the one of `cfg`."""
     torch.manual_seed(cfg.seed)
     own = folder / f"{stage}.pt"
     before = folder / f"{STAGES[STAGES.index(stage) - 1]}.pt" if stage != "prior" else None
     source = own if own.exists() else before
     if source is not None and not source.exists():
         raise FileNotFoundError(f"{source} is missing: run the stage before {stage} first")
-    record = torch.load(source, map_location="cpu") if source else None
-    if record:
-        cfg = Config.from_dict(record["config"])
+    record = torch.load(source, map_location=device) if source else None
     model = PLTrans(cfg)
     if record:
+        saved, wanted = Config.from_dict(record["config"]).network(), cfg.network()
+        other = sorted(k for k in wanted if saved[k] != wanted[k])
+        if other:
+            raise ValueError(f"{source} is of another network ({', '.join(other)} differ): choose another --run folder")
         model.load_state_dict(record["model" if source == own else "ema"])
-    model = model.to(memory_format=torch.channels_last)
-    state = record["state"] if source == own and record else stages.prepare(stage, model)
+    model = model.to(device, memory_format=torch.channels_last)
+    resumed = source == own and record is not None
+    state = record["state"] if resumed else stages.prepare(stage, model, record["state"] if record else {})
     optim = torch.optim.Adam(stages.groups(stage, model, lr), betas=(0.9, 0.99))
-    for group in optim.param_groups:
-        group["base"] = group["lr"]
+    bases = [group["lr"] for group in optim.param_groups]
     run = Run(cfg, stage, model, {k: v.clone() for k, v in model.state_dict().items()}, optim, state)
     run.history = dict(record["history"]) if record else {}
-    if source == own and record:
-        bases = [group["base"] for group in optim.param_groups]
+    if resumed:
         optim.load_state_dict(record["optim"])
-        for group, base in zip(optim.param_groups, bases):
-            group["base"] = base  # --lr may have been changed
         run.ema, run.step, run.seconds = record["ema"], record["step"], record["seconds"]
+    for group, base in zip(optim.param_groups, bases):
+        group["base"] = base  # of the plan, which may have changed
     return run
+
+
+class Step(torch.nn.Module):
+    """The losses of one batch as a module's forward, which is what DDP wraps."""
+
+    def __init__(self, run: Run, autocast: bool) -> None:
+        super().__init__()
+        self.model, self.state, self.autocast = run.model, run.state, autocast
+        self.loss = stages.LOSSES[run.stage]
+
+    def forward(self, batch: Tuple, generator: torch.Generator, step: int) -> Dict[str, Tensor]:
+        return self.loss(self.model, batch, self.state, generator, step, self.autocast)
+
+
+def place() -> Tuple[int, int]:
+    """This process's rank and the number of processes."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def average(run: Run) -> None:
@@ -121,95 +144,161 @@ def append(path: Path, row: Dict[str, Any]) -> None:
         table.writerow(row)
 
 
-def train(folder: Path, stage: str, cfg: Config, faces: Faces, lr: float, steps: int = 0, minutes: float = 0.0,
-          validate: Optional[Callable[[PLTrans], List[Dict[str, Any]]]] = None, every: float = 480.0,
-          autocast: bool = True) -> Run:
-    """Run one stage to `steps` or `minutes` (whichever is given and comes first); the finished Run."""
+class Log:
+    """Means of the losses, every 20 seconds to the CSV file and, with the time left, to the terminal."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.shown, self.sums, self.count = path, time.time(), {}, 0
+
+    def add(self, run: Run, losses: Dict[str, Tensor], norm: float, progress: float) -> None:
+        for k, v in losses.items():
+            self.sums[k] = self.sums.get(k, 0.0) + float(v)
+        self.count += 1
+        if time.time() - self.shown < 20 and progress < 1:
+            return
+        row = {"step": run.step, "seconds": round(run.seconds), "grad": round(norm, 3),
+               **{k: round(v / self.count, 4) for k, v in self.sums.items()}}
+        append(self.path, row)
+        left = run.seconds * (1 / max(progress, 1e-6) - 1) / 60
+        print(f"{run.stage} {100 * progress:.1f}%", " ".join(f"{k}={v}" for k, v in row.items()),
+              f"left={left:.1f}min", flush=True)
+        self.shown, self.sums, self.count = time.time(), {}, 0
+
+
+def train(folder: Path, stage: str, cfg: Config, faces: Faces, plan: Plan, validate: Optional[Validate] = None,
+          every: float = 480.0, autocast: bool = True, device: torch.device = torch.device("cpu")) -> Run:
+    """Run one stage to the plan's steps or minutes (whichever is given and comes first); the finished Run."""
     folder.mkdir(parents=True, exist_ok=True)
-    run = begin(folder, stage, cfg, lr)
-    cfg, path, make = run.cfg, folder / f"{stage}.pt", stages.batches(stage, faces)
-    loss_of = stages.LOSSES[stage]
-    batches = ahead(make, run.step)
-    started, saved, shown = time.time() - run.seconds, time.time(), time.time()
-    validated, sums, count = time.time(), {}, 0
+    run, (rank, world) = begin(folder, stage, cfg, plan.lr, device), place()
+    path, make = folder / f"{stage}.pt", stages.batches(stage, faces)
+    step_of = Step(run, autocast)
+    if world > 1:
+        step_of = torch.nn.parallel.DistributedDataParallel(step_of, find_unused_parameters=True)
+    started, saved, validated = time.time() - run.seconds, time.time(), time.time()
+    log = Log(folder / f"{stage}-loss.csv")
 
     def progress() -> float:
-        return max(run.step / steps if steps else 0.0, run.seconds / (60 * minutes) if minutes else 0.0)
+        return max(run.step / plan.steps if plan.steps else 0.0, run.seconds / (60 * plan.minutes) if plan.minutes else 0.0)
 
-    while progress() < 1:
-        batch = next(batches)
+    done = progress() >= 1
+    batches = ahead(lambda number: make(number * world + rank), run.step)
+    while not done:
+        batch = [t.to(device) if isinstance(t, Tensor) else t for t in next(batches)]
         for group in run.optim.param_groups:
             group["lr"] = group["base"] * rate(progress(), run.step, 0.1)
-        generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + run.step)
-        losses = loss_of(run.model, batch, run.state, generator, run.step, autocast)
+        generator = torch.Generator().manual_seed((cfg.seed * 1_000_003 + run.step) * world + rank)
+        losses = step_of(batch, generator, run.step)
         run.optim.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), cfg.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"stage {stage}, step {run.step}: the gradient is not finite; "
-                                     "resume from the last checkpoint with a lower --lr")
+                                     "resume from the last checkpoint with a lower lr")
         run.optim.step()
         run.step += 1
         average(run)
-        run.seconds = time.time() - started
-        for k, v in losses.items():
-            sums[k] = sums.get(k, 0.0) + float(v)
-        count += 1
-        if time.time() - shown > 20 or progress() >= 1:
-            means = {k: round(v / count, 4) for k, v in sums.items()}
-            left = run.seconds * (1 / max(progress(), 1e-6) - 1)
-            row = {"step": run.step, "seconds": round(run.seconds), "grad": round(float(norm), 3), **means}
-            append(folder / f"{stage}-loss.csv", row)
-            print(" ".join(f"{k}={v}" for k, v in row.items()), f"left={left / 60:.1f}min", flush=True)
-            shown, sums, count = time.time(), {}, 0
+        run.seconds = agreed(time.time() - started, device)
         done = progress() >= 1
+        if rank:
+            continue
+        log.add(run, losses, float(norm), progress())
         if validate and (time.time() - validated > every or done):
             check_validation(run, validate, folder)
             validated = time.time()
         if time.time() - saved > SAVE_SECONDS or done:
             run.history[stage] = {"steps": run.step, "minutes": round(run.seconds / 60, 1),
-                                  "faces": len(faces.files)}
+                                  "faces": len(faces.files), "processes": world}
             if done:
-                stages.finish(stage, run.model, run.ema, run.state, faces)
+                stages.finish(stage, run.state)
             save(run, path)
             saved = time.time()
     batches.close()
+    if world > 1:
+        dist.barrier()  # the next stage starts from the file that the first process has written
     return run
 
 
-def check_validation(run: Run, validate: Callable[[PLTrans], List[Dict[str, Any]]], folder: Path) -> None:
-    model = PLTrans(run.cfg)
+def agreed(seconds: float, device: torch.device) -> float:
+    """The first process's clock, so that all of them stop after the same step."""
+    if place()[1] == 1:
+        return seconds
+    shared = torch.tensor([seconds], dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return float(shared)
+
+
+def check_validation(run: Run, validate: Validate, folder: Path) -> None:
+    """Figures of the averaged weights to STAGE-val.csv and a sheet of faces to sheets/."""
+    model = PLTrans(run.cfg).to(next(run.model.parameters()).device)
     model.load_state_dict(run.ema)
-    for row in validate(model.eval()):
+    rows, sheet = validate(model.eval(), run.stage)
+    for row in rows:
         append(folder / f"{run.stage}-val.csv", {"step": run.step, "seconds": round(run.seconds), **row})
         print("val", " ".join(f"{k}={v}" for k, v in row.items()), flush=True)
+    (folder / "sheets").mkdir(exist_ok=True)
+    sheet.save(folder / "sheets" / f"{run.stage}-{run.step:06d}.jpg", quality=88)
+
+
+def align_photos(photos: Path, faces: Path, restored: str) -> None:
+    """Write the aligned faces of a folder of photos to `faces` with `restored align`."""
+    command = [restored, "align", "--out", str(faces), "--max-octaves", str(MOST_OCTAVES), str(photos)]
+    code = subprocess.run(command).returncode
+    if code not in (0, 1):  # 1: some photos failed, as it has said itself
+        raise SystemExit(f"{' '.join(command)} ended with code {code}; --restored names the binary (make build)")
+
+
+def arguments() -> argparse.Namespace:
+    p = argparse.ArgumentParser(description="Train PLTrans by a plan; every stage goes on where it stopped.")
+    p.add_argument("--config", type=Path, required=True, help="the plan, such as pltrans/configs/s.toml")
+    p.add_argument("--data", type=Path, required=True, help="folder of aligned faces, or of photos with --photos")
+    p.add_argument("--photos", action="store_true", help="--data holds photos: align their sharp faces to RUN/faces first")
+    p.add_argument("--restored", default="bin/restored", help="the binary for --photos")
+    p.add_argument("--val", type=Path, help="folder of aligned validation faces")
+    p.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
+    p.add_argument("--stage", choices=STAGES, help="only this stage")
+    p.add_argument("--minutes", type=float, help="instead of the plan's, with --stage")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    a = p.parse_args()
+    if a.minutes is not None and not a.stage:
+        p.error("--minutes needs --stage")
+    return a
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description="Train one stage of PLTrans.")
-    p.add_argument("stage", choices=STAGES)
-    p.add_argument("--data", type=Path, required=True, help="folder of aligned faces")
-    p.add_argument("--val", type=Path, help="folder of aligned validation faces (stage restore)")
-    p.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
-    p.add_argument("--minutes", type=float, default=0.0)
-    p.add_argument("--steps", type=int, default=0)
-    p.add_argument("--lr", type=float, default=0.0, help="0 = the stage's own")
-    p.add_argument("--threads", type=int, default=2)
-    a = p.parse_args()
-    if not a.minutes and not a.steps:
-        p.error("give --minutes or --steps")
+    a = arguments()
     torch.set_num_threads(a.threads)
-    cfg = size_s()
+    cfg, plans = read_plan(a.config)
+    device = torch.device(a.device)
+    if "RANK" in os.environ:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+    rank = place()[0]
+    a.run.mkdir(parents=True, exist_ok=True)
+    data = a.run / "faces" if a.photos else a.data
+    if rank == 0:
+        if a.photos:
+            align_photos(a.data, data, a.restored)
+        (a.run / "sources.json").write_text(json.dumps(sources(data), indent=1))
+    if dist.is_initialized():
+        dist.barrier()
     validate = None
-    if a.val and a.stage == "restore":
-        from .evaluate import validation
+    if a.val:
+        from .validate import validation
 
         validate = validation(a.val, cfg)
-    lr = a.lr or {"prior": 1e-3, "diffusion": 1e-3, "restore": 8e-4}[a.stage]
-    a.run.mkdir(parents=True, exist_ok=True)
-    (a.run / "sources.json").write_text(json.dumps(sources(a.data), indent=1))
-    run = train(a.run, a.stage, cfg, Faces(a.data, cfg), lr, a.steps, a.minutes, validate)
-    print(f"{a.stage}: {run.step} steps in {run.seconds / 60:.1f} minutes -> {a.run / (a.stage + '.pt')}")
+    faces = Faces(data, cfg)
+    for stage in [a.stage] if a.stage else [s for s in STAGES if s in plans]:
+        plan = plans.get(stage, Plan(lr=RATES[stage]))
+        if a.minutes is not None:
+            plan = Plan(minutes=a.minutes, lr=plan.lr)
+        if not plan.minutes and not plan.steps:
+            raise SystemExit(f"{a.config}: [{stage}] needs minutes or steps")
+        run = train(a.run, stage, cfg, faces, plan, validate, device=device)
+        if rank == 0:
+            print(f"{stage}: {run.step} steps in {run.seconds / 60:.1f} minutes -> {a.run / (stage + '.pt')}")
 
 
 if __name__ == "__main__":

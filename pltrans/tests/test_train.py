@@ -1,17 +1,24 @@
-"""The three stages on drawn faces: they run, hand on, learn, and resume to the same state."""
+"""The stages on drawn faces: they run, hand on, learn, and resume to the same state; also over two processes."""
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import zlib
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from PIL import Image
 
-from pltrans import stages
-from pltrans.config import tiny
+from pltrans import curves, stages
+from pltrans.config import STAGES, Plan, read_plan, size_b, tiny
 from pltrans.data import Faces, ahead, sources
 from pltrans.evaluate import psnr, ssim, table
+from pltrans.model import PLTrans
 from pltrans.train import load_model, train
+from pltrans.validate import validation
 
 
 @pytest.fixture(autouse=True)
@@ -22,22 +29,24 @@ def _small_stages(monkeypatch):
 
 
 def run(folder, stage, faces, steps, lr=1e-3):
-    return train(folder, stage, tiny(), Faces(faces, tiny()), lr, steps=steps, autocast=False)
+    return train(folder, stage, tiny(), Faces(faces, tiny()), Plan(steps=steps, lr=lr), autocast=False)
 
 
-def test_three_stages_then_a_model(tmp_path, faces):
+def test_four_stages_then_a_model(tmp_path, faces):
     run(tmp_path, "prior", faces, 6)
     run(tmp_path, "diffusion", faces, 4)
-    last = run(tmp_path, "restore", faces, 4)
-    assert set(last.history) == {"prior", "diffusion", "restore"} and last.history["restore"]["steps"] == 4
-    model = load_model(tmp_path / "restore.pt")
+    run(tmp_path, "restore", faces, 4)
+    last = run(tmp_path, "finish", faces, 3)
+    assert set(last.history) == set(STAGES) and last.history["restore"]["steps"] == 4
+    model = load_model(tmp_path / "finish.pt")
     assert abs(float(model.maps.std) - 1) > 1e-6, "u must be scaled by its deviation"
     rows = table(model, model.cfg, sorted(faces.rglob("*.png"))[:2], (0, 4.0), (0, 2))
     assert rows[1]["psnr_in"] > 10 and set(rows[0]) >= {"psnr_out0", "ssim_out2", "not_worse"}
     assert (tmp_path / "restore-loss.csv").read_text().startswith("step,seconds,grad,l1")
 
 
-@pytest.mark.parametrize("stage,before", [("prior", ()), ("restore", ("prior", "diffusion"))])
+@pytest.mark.parametrize("stage,before", [("prior", ()), ("restore", ("prior", "diffusion")),
+                                          ("finish", ("prior", "diffusion", "restore"))])
 def test_resuming_gives_the_same_state(tmp_path, faces, stage, before):
     for name in ("whole", "parts"):
         for earlier in before:
@@ -71,14 +80,14 @@ def stop_at(folder, stage, faces, at, steps):
         patch.setitem(stages.LOSSES, stage, limited)
         patch.setattr(module, "SAVE_SECONDS", -1.0)
         with pytest.raises(Stop):
-            train(folder, stage, tiny(), loader, 1e-3, steps=steps, autocast=False)
+            train(folder, stage, tiny(), loader, Plan(steps=steps, lr=1e-3), autocast=False)
 
 
 def test_restoration_learns(tmp_path, faces):
     run(tmp_path, "prior", faces, 4)
     run(tmp_path, "diffusion", faces, 4)
     cfg = dataclasses.replace(tiny(), p_clean=0.0, p_old=0.0)
-    done = run(tmp_path, "restore", faces, 60, lr=2e-3)
+    done = train(tmp_path, "restore", cfg, Faces(faces, cfg), Plan(steps=60, lr=4e-3), autocast=False)
     batch = Faces(faces, cfg).pair_batch(9, 0)
     teacher = {"teacher": done.state["teacher"]}
     after = stages.restore_loss(done.model, batch, teacher, torch.Generator().manual_seed(0), 9, False)
@@ -123,3 +132,76 @@ def test_measures():
     assert psnr(x, x) == 100.0 and abs(ssim(x, x) - 1) < 1e-4
     y = (x + 2 * 10 / 255 * torch.sign(torch.randn_like(x))).clamp(-1, 1)
     assert 27.5 < psnr(x, y) < 30 and 0 < ssim(x, y) < 1
+
+
+def test_plans(tmp_path):
+    file = tmp_path / "plan.toml"
+    file.write_text('size = "b"\n[config]\nbatch = 6\n[prior]\nsteps = 5\n[restore]\nminutes = 2\nlr = 1e-4\n')
+    cfg, plans = read_plan(file)
+    assert cfg == dataclasses.replace(size_b(), batch=6)
+    assert plans == {"prior": Plan(steps=5, lr=1e-3), "restore": Plan(minutes=2, lr=1e-4)}
+    for text, wanted in (('size = "xl"', "xl"), ("[config]\nwidth = 3", "width"), ("[warm]\nsteps = 1", "warm"),
+                         ("[prior]\nepochs = 3", "epochs")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=wanted):
+            read_plan(file)
+    for shipped in (Path(__file__).parents[1] / "configs").glob("*.toml"):
+        assert set(read_plan(shipped)[1]) == set(STAGES), shipped
+
+
+def test_another_network_is_refused(tmp_path, faces):
+    run(tmp_path, "prior", faces, 1)
+    other = dataclasses.replace(tiny(), codes=8)
+    with pytest.raises(ValueError, match=r"prior.pt is of another network \(codes differ\)"):
+        train(tmp_path, "prior", other, Faces(faces, other), Plan(steps=2, lr=1e-3), autocast=False)
+
+
+def test_steps_follow_the_degradation():
+    generator = torch.Generator().manual_seed(0)
+    mild = stages.draw_steps(torch.full((500,), 1.0), 12, generator)
+    heavy = stages.draw_steps(torch.full((500,), 16.0), 12, generator)
+    assert (mild == 0).float().mean() > 0.4 and mild.max() <= 3
+    assert heavy.min() >= 9 and heavy.max() == 12
+
+
+def test_validation_writes_figures_sheets_and_curves(tmp_path, faces):
+    for stage in STAGES:
+        train(tmp_path, stage, tiny(), Faces(faces, tiny()), Plan(steps=2, lr=1e-3), validation(faces, tiny(), 2),
+              autocast=False)
+        sheet = Image.open(tmp_path / "sheets" / f"{stage}-000002.jpg")
+        assert sheet.size == ((512, 512) if stage in ("prior", "diffusion") else (1024, 512))
+    figures = curves.rows(tmp_path / "restore-val.csv")
+    assert [r["b"] for r in figures] == [0, 1, 2, 4, 8, 32] and all(r["psnr_out8"] > 5 for r in figures)
+    assert curves.rows(tmp_path / "prior-val.csv")[0]["psnr"] > 5
+    curves.plot(tmp_path, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size[0] > 500
+
+
+def worker(rank, folder, faces):
+    """One of two processes of a distributed run."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", RANK=str(rank), WORLD_SIZE="2", MASTER_PORT=str(rank_port(folder)))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    stages.KMEANS_STEP, stages.LATENTS, stages.DIFFUSION_BATCH = 3, 8, 4
+    for stage in STAGES:
+        done = run(folder, stage, faces, 4)
+        torch.save({**done.model.state_dict(), "step": done.step}, folder / f"{stage}-{rank}.state")
+    dist.destroy_process_group()
+
+
+def rank_port(folder):
+    return 20000 + zlib.crc32(str(folder).encode()) % 20000
+
+
+def test_two_processes_train_one_network(tmp_path, faces):
+    torch.multiprocessing.spawn(worker, (tmp_path, faces), nprocs=2)
+    for stage in STAGES:
+        first, second = (torch.load(tmp_path / f"{stage}-{rank}.state") for rank in (0, 1))
+        trained = [k for k, _ in PLTrans(tiny()).named_parameters()]
+        assert all(torch.equal(first[k], second[k]) for k in trained), stage
+        assert first["step"] == second["step"] == 4
+    run(tmp_path / "alone", "prior", faces, 4)
+    alone = torch.load(tmp_path / "alone" / "prior.pt")["model"]
+    both = torch.load(tmp_path / "prior-0.state")
+    assert not torch.equal(alone["E.first.weight"], both["E.first.weight"]), "the second process's batches must count"
+    assert torch.load(tmp_path / "restore.pt")["history"]["restore"]["processes"] == 2
