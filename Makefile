@@ -41,15 +41,14 @@ test-python:
 bench: build
 	setup/bench.sh
 
-# make train FACES=folder [RUN=runs/a]: the three stages, each going on where it stopped.
+# make train FACES=folder [VAL=folder] [PLAN=pltrans/configs/s.toml] [RUN=runs/a]: every stage goes on where it stopped.
 RUN     ?= runs/a
+PLAN    ?= pltrans/configs/s.toml
 train: export OMP_WAIT_POLICY = PASSIVE
 train:
 	@test -n "$(FACES)" || { echo 'name a folder of aligned 512×512 faces: make train FACES=folder'; exit 2; }
 	setup/setup.sh --python
-	$(PYTHON) -m pltrans.train prior --data $(FACES) --run $(RUN) --minutes 30
-	$(PYTHON) -m pltrans.train diffusion --data $(FACES) --run $(RUN) --minutes 8
-	$(PYTHON) -m pltrans.train restore --data $(FACES) --run $(RUN) --minutes 240
+	$(PYTHON) -m pltrans.train --config $(PLAN) --data $(FACES) $(if $(VAL),--val $(VAL)) --run $(RUN)
 
 clean:
 	rm -rf bin demo

@@ -51,6 +51,8 @@ class Config:
     commit: float = 0.25
     gradient: float = 0.5
     feature: float = 0.1
+    perceptual: float = 0.1  # dlib's features (phi of Eq. 10), where its network is given
+    identity: float = 0.15  # distance of dlib's descriptors to the truth, relative to the input's
     query: float = 0.1
     latent_match: float = 0.1  # |u-hat_0 - u_hq|^2: trains epsilon_theta on latents of degraded faces
     diffusion: float = 0.2

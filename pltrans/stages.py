@@ -254,10 +254,33 @@ def restoration(model: PLTrans, batch: Tuple, state: State, generator: torch.Gen
              "q": (q_hat.float() - wanted[-1].float()).abs().mean(),
              "u_lq": ((u_lq - u_hq) ** 2).mean(), "u_0": ((u_0 - u_hq) ** 2).mean(),  # the first is only watched
              "eps": epsilon_loss(model, u_hq, generator), "gate": L.gate_loss(g, delta, x, y, cfg.gate_harm)}
+    parts.update(perception(model, r, x, y))
     parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.feature * parts["feature"]
+                      + cfg.perceptual * parts["phi"] + cfg.identity * parts["identity"]
                       + cfg.query * parts["q"] + cfg.latent_match * parts["u_0"]
                       + cfg.diffusion * parts["eps"] + parts["gate"])
     return parts, r
+
+
+def perceive(model: PLTrans, phi: torch.nn.Module) -> None:
+    """Let restoration train against the features of `phi` (dlib's network) too; it is kept out of the checkpoints."""
+    model.__dict__["phi"] = phi.to(model.grid.device).requires_grad_(False)
+
+
+def perception(model: PLTrans, r: Tensor, x: Tensor, y: Tensor) -> Dict[str, Tensor]:
+    """phi of Eq. 10: relative L1 of dlib's features, and the descriptors' distance relative to the input's.
+
+    Both are 0 where no phi was given.
+    """
+    phi = model.__dict__.get("phi")
+    if phi is None:
+        return {"phi": r.new_zeros(()), "identity": r.new_zeros(())}
+    with torch.no_grad():
+        *wanted, truth = phi.features(y)
+        before = (phi(x) - truth).norm(dim=1)
+    *got, described = phi.features(r)
+    after = ((described - truth) ** 2).sum(1).add(1e-6).sqrt()
+    return {"phi": L.feature_l1(got, wanted), "identity": (after / (before + 0.1)).mean()}
 
 
 def restore_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,

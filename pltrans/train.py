@@ -18,6 +18,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ from torch import Tensor
 from . import stages
 from .config import RATES, STAGES, Config, Plan, read_plan
 from .data import Faces, ahead, sources
+from .identity import Identity
 from .model import PLTrans
 
 SAVE_SECONDS = 180
@@ -166,10 +168,13 @@ class Log:
 
 
 def train(folder: Path, stage: str, cfg: Config, faces: Faces, plan: Plan, validate: Optional[Validate] = None,
-          every: float = 480.0, autocast: bool = True, device: torch.device = torch.device("cpu")) -> Run:
+          every: float = 480.0, autocast: bool = True, device: torch.device = torch.device("cpu"),
+          phi: Optional[torch.nn.Module] = None) -> Run:
     """Run one stage to the plan's steps or minutes (whichever is given and comes first); the finished Run."""
     folder.mkdir(parents=True, exist_ok=True)
     run, (rank, world) = begin(folder, stage, cfg, plan.lr, device), place()
+    if phi is not None:
+        stages.perceive(run.model, phi)
     path, make = folder / f"{stage}.pt", stages.batches(stage, faces)
     step_of = Step(run, autocast)
     if world > 1:
@@ -257,6 +262,8 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
     p.add_argument("--stage", choices=STAGES, help="only this stage")
     p.add_argument("--minutes", type=float, help="instead of the plan's, with --stage")
+    p.add_argument("--dlib", type=Path, default=Path(".deps/models/dlib_face_recognition_resnet_model_v1.dat"),
+                   help="dlib's recognition network, whose features and identity the restoration is trained against")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     a = p.parse_args()
@@ -289,14 +296,16 @@ def main() -> None:
         from .validate import validation
 
         validate = validation(a.val, cfg)
-    faces = Faces(data, cfg)
+    faces, phi = Faces(data, cfg), Identity(a.dlib) if a.dlib.exists() else None
+    if phi is None:
+        print(f"{a.dlib} is missing (setup/setup.sh fetches it): training without an identity loss", file=sys.stderr)
     for stage in [a.stage] if a.stage else [s for s in STAGES if s in plans]:
         plan = plans.get(stage, Plan(lr=RATES[stage]))
         if a.minutes is not None:
             plan = Plan(minutes=a.minutes, lr=plan.lr)
         if not plan.minutes and not plan.steps:
             raise SystemExit(f"{a.config}: [{stage}] needs minutes or steps")
-        run = train(a.run, stage, cfg, faces, plan, validate, device=device)
+        run = train(a.run, stage, cfg, faces, plan, validate, device=device, phi=phi)
         if rank == 0:
             print(f"{stage}: {run.step} steps in {run.seconds / 60:.1f} minutes -> {a.run / (stage + '.pt')}")
 
