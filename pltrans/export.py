@@ -18,7 +18,6 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
@@ -27,10 +26,11 @@ from .config import Config
 from .data import list_faces, load_face, to_tensor
 from .degrade import Degradation, degrade
 from .model import PLTrans
+from .restorers import session
 from .train import load_model
 
 OPSET = 16
-VERSION = "0.1"
+VERSION = "0.2"
 FP16_FROM = 256  # initialisers with fewer elements stay float32
 
 
@@ -173,24 +173,6 @@ def annotate(graph: onnx.ModelProto, cfg: Config, training: Dict[str, Any]) -> N
     helper.set_model_props(graph, {"restored.spec": json.dumps(spec(cfg)),
                                    "restored.training": json.dumps(training)})
     graph.producer_name, graph.doc_string = "restored/pltrans", "PLTrans-S blind face restoration"
-
-
-def session(data: Any, threads: int = 2) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
-def onnx_restorer(path: Path, threads: int = 2) -> Tuple[Any, Config]:
-    """A function like PLTrans.forward that runs an exported file, and a Config with its sizes."""
-    run = session(str(path), threads)
-    own = json.loads(run.get_modelmeta().custom_metadata_map["restored.spec"])
-
-    def restore(x: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
-        feed = {"image": x.contiguous().numpy(), "noise": noise.numpy(), "steps": steps.numpy()}
-        return torch.from_numpy(run.run(None, feed)[0])
-
-    return restore, Config(size=own["size"], latent=own["extra_inputs"][0]["shape"][0])
 
 
 def degraded_faces(folder: Path, cfg: Config) -> Tensor:

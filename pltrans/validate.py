@@ -12,7 +12,9 @@ from torch import Tensor
 from .config import Config
 from .data import load_face, to_tensor
 from .degrade import Degradation, degrade
-from .evaluate import noise_for, psnr, spread, table
+from .evaluate import spread, table
+from .measures import psnr
+from .restorers import noise_for
 from .model import PLTrans
 
 FACTORS = (0, 1, 2, 4, 8, 32)  # 0 = near-clean

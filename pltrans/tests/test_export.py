@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from pltrans import export
+from pltrans.restorers import ours
 from pltrans.data import to_tensor
 from pltrans.degrade import Degradation, degrade
-from pltrans.evaluate import psnr
+from pltrans.measures import psnr
 from pltrans.tests.conftest import ROOT
 
 SHIPPED = ROOT / "restore" / "models" / "pltrans-s.onnx"
@@ -21,7 +22,7 @@ SAMPLES = ROOT / ".deps" / "samples"
 
 @pytest.fixture(scope="module")
 def shipped():
-    return export.onnx_restorer(SHIPPED)[0]
+    return ours(SHIPPED)[0]
 
 
 def noise(n=1):

@@ -15,7 +15,8 @@ from PIL import Image
 from pltrans import curves, stages
 from pltrans.config import STAGES, Plan, read_plan, size_b, tiny
 from pltrans.data import Faces, ahead, sources
-from pltrans.evaluate import psnr, ssim, table
+from pltrans.evaluate import table
+from pltrans.measures import psnr, ssim
 from pltrans.model import PLTrans
 from pltrans.train import load_model, train
 from pltrans.validate import validation
