@@ -78,8 +78,17 @@ func kindOf(m fs.FileMode) string {
 	return m.Type().String()
 }
 
+// WriteFile makes path hold what fill writes: it appears complete, and whole on
+// the disk, or not at all. It replaces a file that lies there. Missing folders are
+// made. like gives the mode, time and owner as for a photo's copy; nil means
+// the defaults of a new file.
+func WriteFile(path string, like fs.FileInfo, fill func(io.Writer) error) error {
+	_, err := writeAtomic(path, like, true, fill)
+	return err
+}
+
 // writeAtomic makes path hold what fill writes, with the mode, modification
-// time and (where permitted) owner of like. Missing folders are made. At every
+// time and (where permitted) owner of like, if it isn't nil. Missing folders are made. At every
 // moment path is absent, as it was before, or complete. It returns the size.
 func writeAtomic(path string, like fs.FileInfo, overwrite bool, fill func(io.Writer) error) (n int64, err error) {
 	dir := filepath.Dir(path)
@@ -133,7 +142,7 @@ func free(path string, like fs.FileInfo, overwrite bool) error {
 		}
 		return fmt.Errorf("look at %s: %w", path, err)
 	}
-	if os.SameFile(st, like) {
+	if like != nil && os.SameFile(st, like) {
 		return fmt.Errorf("%w: %s is the original itself", ErrExists, path)
 	}
 	if st.IsDir() || !overwrite {
@@ -144,6 +153,12 @@ func free(path string, like fs.FileInfo, overwrite bool) error {
 
 // finish gives f the outer properties of like, puts it on disk and closes it.
 func finish(f *os.File, like fs.FileInfo) error {
+	if like == nil {
+		if err := f.Chmod(0o644); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return syncClose(f)
+	}
 	if s, ok := like.Sys().(*syscall.Stat_t); ok {
 		// Only root may give files away; the group may be one we aren't in.
 		if err := f.Chown(int(s.Uid), int(s.Gid)); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
@@ -156,6 +171,10 @@ func finish(f *os.File, like fs.FileInfo) error {
 	if err := os.Chtimes(f.Name(), like.ModTime(), like.ModTime()); err != nil {
 		return err
 	}
+	return syncClose(f)
+}
+
+func syncClose(f *os.File) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}

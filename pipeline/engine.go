@@ -32,7 +32,6 @@ type Options struct {
 type Engine struct {
 	o       Options
 	session *restore.Session
-	target  []align.Point // where dlib's landmarks lie in the model's aligned face
 	pool    chan *worker
 }
 
@@ -45,11 +44,10 @@ type worker struct {
 // New makes an Engine. Errors name the model file that can't be used.
 func New(session *restore.Session, o Options) (*Engine, error) {
 	spec := session.Spec()
-	target, err := align.Template("dlib_"+spec.Template, spec.Size)
-	if err != nil {
+	if _, err := align.Template("dlib_"+spec.Template, spec.Size); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, session: session, target: target, pool: make(chan *worker, o.Workers)}
+	e := &Engine{o: o, session: session, pool: make(chan *worker, o.Workers)}
 	search := o.Detect
 	// What lies a little under a guard's limit is searched for too, so that the
 	// report can say that it was left.
@@ -57,6 +55,7 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 	search.Threshold = min(o.Detect.Threshold, 0)
 	for range o.Workers {
 		w := &worker{}
+		var err error
 		if w.detector, err = detect.New(search); err != nil {
 			return nil, errors.Join(err, e.Close())
 		}

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"slices"
@@ -14,12 +13,6 @@ import (
 	"restored/paste"
 	"restored/restore"
 )
-
-// maxResidual is the largest RMS distance, in pixels of a 512×512 face,
-// between a face's landmarks and the template under the best similarity. Of 176
-// faces (validation faces, old and degraded ones, photos) none had more than 17, 95 %
-// less than 13; landmarks that were put on something else may lie anywhere.
-const maxResidual = 30
 
 // maxPatches bounds the faces that are held at a time, some 6 MB each. Those of
 // one group share the pixels where they overlap; a later group starts from
@@ -157,25 +150,15 @@ func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.
 	size := e.session.Spec().Size
 
 	start := time.Now()
-	points := make([]align.Point, len(f.Landmarks))
-	for i, p := range f.Landmarks {
-		points[i] = align.Point(p)
+	c, fits, err := Align(img, f, e.session.Spec().Template, size)
+	if err != nil {
+		return paste.Face{}, r, fmt.Errorf("align: %w", err)
 	}
-	m, err := align.Estimate(points, e.target)
-	if errors.Is(err, align.ErrDegenerate) || m.RMS(points, e.target)*512/float64(size) > maxResidual {
+	if !fits {
 		r.Decision = FaceLandmarks
 		return paste.Face{}, r, nil
 	}
-	if err != nil {
-		return paste.Face{}, r, fmt.Errorf("align: %w", err)
-	}
-	crop, err := align.Warp(img, m, size)
-	if err != nil {
-		return paste.Face{}, r, fmt.Errorf("align: %w", err)
-	}
-	if r.Degradation, err = e.degradation(img, points, crop); err != nil {
-		return paste.Face{}, r, fmt.Errorf("align: %w", err)
-	}
+	r.Degradation = c.Octaves
 	ms.Align += millis(start)
 
 	if r.Degradation < e.o.SharpBelow {
@@ -189,40 +172,19 @@ func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.
 		r.Steps = 0
 	}
 	start = time.Now()
-	restored, err := e.session.Restore(ctx, []restore.Face{{Image: crop, Steps: r.Steps}})
+	restored, err := e.session.Restore(ctx, []restore.Face{{Image: c.Pixels, Steps: r.Steps}})
 	if err != nil {
 		return paste.Face{}, r, err
 	}
 	ms.Model += millis(start)
 
 	start = time.Now()
-	err = e.checkIdentity(w, crop, restored[0], size, &r)
+	err = e.checkIdentity(w, c.Pixels, restored[0], size, &r)
 	ms.Identity += millis(start)
 	return paste.Face{
-		Before: crop, After: restored[0], Size: size, ToCrop: m.Affine(), Blend: r.Blend, Landmarks: maskLandmarks(m, points),
+		Before: c.Pixels, After: restored[0], Size: size, ToCrop: c.Transform.Affine(), Blend: r.Blend,
+		Landmarks: maskLandmarks(c.Transform, c.Landmarks),
 	}, r, err
-}
-
-// degradation measures a face in octaves. The measure is made for faces of 512
-// pixels on ffhq_512, so a model with other ones costs a second warp.
-func (e *Engine) degradation(img image.Image, points []align.Point, crop []float32) (float64, error) {
-	size := e.session.Spec().Size
-	if e.session.Spec().Template != "ffhq_512" || size%512 != 0 {
-		size = 512
-		target, err := align.Template("dlib_ffhq_512", size)
-		if err != nil {
-			return 0, err
-		}
-		m, err := align.Estimate(points, target)
-		if err != nil {
-			return 0, err
-		}
-		if crop, err = align.Warp(img, m, size); err != nil {
-			return 0, err
-		}
-	}
-	m, err := align.Degradation(crop, size)
-	return m.Octaves, err
 }
 
 // maskLandmarks places dlib's points (outer and inner corner of the eye at the

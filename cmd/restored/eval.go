@@ -7,6 +7,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -48,11 +49,12 @@ identity descriptors. ` + "`python -m pltrans.degrade`" + ` makes such folders.`
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%-22s %8s %8s\n%-22s %8.3f %8.3f\n%-22s %8.4f %8.4f\n%-22s %8.4f %8.4f\n",
+			fmt.Fprintf(cmd.OutOrStdout(), "%-22s %8s %8s\n%-22s %8.3f %8.3f\n%-22s %8.4f %8.4f\n%-22s %8.4f %8.4f\n%-22s %8.4f %8.4f\n",
 				fmt.Sprintf("%d faces", s.Faces), "input", "output",
 				"PSNR, dB", s.Input.PSNR, s.Output.PSNR,
 				"SSIM", s.Input.SSIM, s.Output.SSIM,
-				fmt.Sprintf("identity (of %d)", s.Compared), s.Input.Identity, s.Output.Identity)
+				fmt.Sprintf("identity (of %d)", s.Compared), s.Input.Identity, s.Output.Identity,
+				"median identity", s.Input.MedianIdentity, s.Output.MedianIdentity)
 			return nil
 		},
 	}
@@ -69,6 +71,26 @@ type quality struct {
 	PSNR     float64 `json:"psnr"`
 	SSIM     float64 `json:"ssim"`
 	Identity float64 `json:"identity"`
+	// The median says more where a few faces are lost altogether.
+	MedianIdentity float64 `json:"median_identity"`
+
+	distances []float64
+}
+
+func (q *quality) compare(distance float64) {
+	q.Identity += distance
+	q.distances = append(q.distances, distance)
+}
+
+// finish makes means of the sums over so many faces, of which identities were compared.
+func (q *quality) finish(faces int) {
+	q.PSNR /= float64(faces)
+	q.SSIM /= float64(faces)
+	if n := len(q.distances); n > 0 {
+		q.Identity /= float64(n)
+		slices.Sort(q.distances)
+		q.MedianIdentity = (q.distances[(n-1)/2] + q.distances[n/2]) / 2
+	}
 }
 
 type summary struct {
@@ -129,11 +151,8 @@ func (e *evaluator) folder(ctx context.Context, truth, input string) (summary, e
 	if s.Faces == 0 {
 		return s, usageErr("%s has no photos", input)
 	}
-	for _, q := range []*quality{&s.Input, &s.Output} {
-		q.PSNR /= float64(s.Faces)
-		q.SSIM /= float64(s.Faces)
-		q.Identity /= float64(max(s.Compared, 1))
-	}
+	s.Input.finish(s.Faces)
+	s.Output.finish(s.Faces)
 	return s, nil
 }
 
@@ -177,8 +196,8 @@ func (e *evaluator) face(ctx context.Context, truth, input string, s *summary) e
 		}
 	}
 	s.Compared++
-	s.Input.Identity += detect.Distance(d[0], d[1])
-	s.Output.Identity += detect.Distance(d[0], d[2])
+	s.Input.compare(detect.Distance(d[0], d[1]))
+	s.Output.compare(detect.Distance(d[0], d[2]))
 	return nil
 }
 

@@ -53,3 +53,14 @@ func TestSSIM(t *testing.T) {
 		t.Errorf("SSIM of two constants %.6f, want %.6f", got, want)
 	}
 }
+
+func TestQualityOfFaces(t *testing.T) {
+	q := quality{PSNR: 60, SSIM: 1.5}
+	for _, d := range []float64{0.9, 0.1, 0.2, 0.4} {
+		q.compare(d)
+	}
+	q.finish(2)
+	if q.PSNR != 30 || q.SSIM != 0.75 || math.Abs(q.Identity-0.4) > 1e-12 || math.Abs(q.MedianIdentity-0.3) > 1e-12 {
+		t.Errorf("got %+v", q)
+	}
+}

@@ -3,13 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,7 +40,8 @@ func deps(t testing.TB) string {
 // what is typed and what is expected.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:  "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"aligned": aligned},
 		Setup: func(env *testscript.Env) error {
 			d := deps(t)
 			env.Setenv("SAMPLES", filepath.Join(d, "samples"))
@@ -47,6 +51,29 @@ func TestScripts(t *testing.T) {
 			return samplePhotos(d, env.WorkDir)
 		},
 	})
+}
+
+// aligned checks that the transforms of a landmarks.csv hardly move a thing: its
+// crops were made from crops.
+func aligned(ts *testscript.TestScript, neg bool, args []string) {
+	rows, err := csv.NewReader(strings.NewReader(ts.ReadFile(args[0]))).ReadAll()
+	ts.Check(err)
+	if neg || len(rows) < 2 {
+		ts.Fatalf("aligned: %d rows", len(rows))
+	}
+	for _, row := range rows[1:] {
+		var m [4]float64 // a, b, tx, ty
+		for i, text := range row[len(row)-4:] {
+			m[i], err = strconv.ParseFloat(text, 64)
+			ts.Check(err)
+		}
+		for _, p := range [][2]float64{{193, 240}, {319, 240}, {256, 371}} {
+			dx, dy := m[0]*p[0]-m[1]*p[1]+m[2]-p[0], m[1]*p[0]+m[0]*p[1]+m[3]-p[1]
+			if math.Hypot(dx, dy) > 10 {
+				ts.Fatalf("%s: %v moves by %.1f, %.1f", row[0], p, dx, dy)
+			}
+		}
+	}
 }
 
 // samplePhotos puts these into dir/in: a photo whose face is degraded, one
