@@ -158,7 +158,7 @@ func (r *aligner) all(ctx context.Context, o pipeline.Options) error {
 			break
 		}
 		wg.Go(func() {
-			defer d.Close() // it only frees memory
+			defer func() { _ = d.Close() }() // it only frees memory
 			for t := range targets {
 				err := r.photo(ctx, d, t, o.MaxPixels)
 				var full *outputError
