@@ -83,6 +83,13 @@ def by_spec(path: Path, threads: int = 2) -> Restore:
     return restore
 
 
+def sizes(spec: Dict[str, Any]) -> Config:
+    """A Config with the sizes of image and noise that a PLTrans's Spec tells; the network's own are not in it."""
+    latent, side, _ = spec["extra_inputs"][0]["shape"]
+    levels = (spec["size"] // Config.unshuffle // side).bit_length()
+    return Config(size=spec["size"], latent=latent, channels=Config.channels[-levels:])
+
+
 def ours(path: Path, threads: int = 2) -> Tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Config]:
     """PLTrans from a checkpoint or an exported file, as a function of image, noise and steps, and its sizes."""
     if path.suffix != ".onnx":
@@ -97,4 +104,4 @@ def ours(path: Path, threads: int = 2) -> Tuple[Callable[[Tensor, Tensor, Tensor
         feed = {"image": x.contiguous().numpy(), "noise": noise.numpy(), "steps": steps.numpy()}
         return torch.from_numpy(run.run(None, feed)[0])
 
-    return restore, Config(size=spec["size"], latent=spec["extra_inputs"][0]["shape"][0])
+    return restore, sizes(spec)

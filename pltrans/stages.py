@@ -17,6 +17,7 @@ from .model import PLTrans
 KMEANS_STEP = 120  # the dictionary starts from the z of the steps before this one
 DIFFUSION_BATCH = 24
 DIFFUSION_T = 500  # t is drawn below this: inference starts at stride * max_steps at most
+WHOLE_T = 0.2  # share of t that is drawn from all of T: sampling faces from noise starts at its end
 LATENTS = 1200  # u of clear faces that stage 2 learns from
 MATURE = 1500  # steps after which restoration sees the teacher's u least often
 CLEAN = 0.004  # mean |x - y| (range -1..1) under which a sample counts as near-clean
@@ -176,7 +177,9 @@ def diffusion_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.
 
 
 def epsilon_loss(model: PLTrans, u: Tensor, generator: torch.Generator) -> Tensor:
-    t = torch.randint(1, DIFFUSION_T, (len(u),), generator=generator).to(u.device)
+    t = torch.randint(1, DIFFUSION_T, (len(u),), generator=generator)
+    whole = torch.rand(len(u), generator=generator) < WHOLE_T
+    t = torch.where(whole, torch.randint(1, model.cfg.timesteps, (len(u),), generator=generator), t).to(u.device)
     noise = randn(u.shape, generator, u)
     u_t = add_noise(u, noise, model.bars[t].reshape(-1, 1, 1, 1))
     return ((model.eps(u_t, t.float()).float() - noise) ** 2).mean()
