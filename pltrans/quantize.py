@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -22,6 +21,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from .bench import medians
 from .config import Config
 from .data import list_faces
 from .evaluate import pair, spread
@@ -115,22 +115,6 @@ def losses(float_file: Path, int8_file: Path, files: Sequence[Path], threads: in
     return rows
 
 
-def speed(files: Sequence[Path], threads: int, rounds: int = 9) -> List[float]:
-    """Median ms a face of each file at 0 steps, measured in turns."""
-    runs = [session(str(f), threads) for f in files]
-    shapes = {i.name: [d if isinstance(d, int) else 1 for d in i.shape] for i in runs[0].get_inputs()}
-    rng = np.random.default_rng(0)
-    feed = {"image": rng.uniform(-1, 1, shapes["image"]).astype(np.float32),
-            "noise": rng.standard_normal(shapes["noise"]).astype(np.float32), "steps": np.zeros(1, np.int64)}
-    times: List[List[float]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for kept, run in zip(times, runs):
-            began = time.perf_counter()
-            run.run(None, feed)
-            kept.append(1000 * (time.perf_counter() - began))
-    return [float(np.median(t)) for t in times]
-
-
 def main() -> None:
     p = argparse.ArgumentParser(description="Quantise an exported PLTrans to int8 and measure what it costs.")
     p.add_argument("--model", type=Path, required=True)
@@ -158,7 +142,7 @@ def main() -> None:
         worst = max(worst, whole - small)
         print(f"b={b:g}: input {before:.2f} dB, float {whole:.2f}, int8 {small:.2f}")
     for threads in (1, 2):
-        whole, small = speed((a.model, temporary), threads)
+        whole, small = medians([session(str(f), threads) for f in (a.model, temporary)], 0)
         print(f"{threads} threads: float {whole:.0f} ms a face, int8 {small:.0f}: {whole / small:.2f} times faster")
     if worst > a.limit:
         temporary.unlink()
