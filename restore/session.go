@@ -308,10 +308,7 @@ func extraTensor(e ExtraInput, dtype ort.TensorElementDataType, faces []Face) (o
 		}
 		data := make([]float32, 0, per*int64(len(faces)))
 		for _, f := range faces {
-			r := rand.New(rand.NewPCG(f.Seed, 0))
-			for range per {
-				data = append(data, float32(r.NormFloat64()))
-			}
+			data = appendNoise(data, f.Seed, per)
 		}
 		return newTensor(dtype, append(ort.NewShape(int64(len(faces))), e.Shape...), data)
 	case e.isSteps():
@@ -326,4 +323,13 @@ func extraTensor(e ExtraInput, dtype ort.TensorElementDataType, faces []Face) (o
 		return nil, err
 	}
 	return newTensor(dtype, ort.NewShape(e.Shape...), []float32{float32(v)})
+}
+
+// appendNoise appends n values of N(0, 1) that depend on the seed only.
+func appendNoise(data []float32, seed uint64, n int64) []float32 {
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range n {
+		data = append(data, float32(r.NormFloat64()))
+	}
+	return data
 }
