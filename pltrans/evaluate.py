@@ -29,7 +29,7 @@ from .config import Config
 from .data import list_faces, load_face, manifest, to_tensor
 from .degrade import degrade, draw, draw_clean
 from .identity import Identity
-from .measures import frechet, gradient_energy, psnr, ssim
+from .measures import frechet, gradient_energy, psnr, skin_tone, ssim
 from .restorers import Restore, at_steps, bicubic, by_spec, noise_for, ours, untouched
 
 # The paper's Table 2: FID, LPIPS, PSNR, IDS on 2,000 faces of CelebA-Test at x16, x32 and x64. Other faces than ours.
@@ -126,10 +126,11 @@ def compare(restorers: Dict[str, Restore], judges: Judges, cfg: Config, files: S
         seen: Dict[str, List[np.ndarray]] = {}
         for i, path in enumerate(files):
             x, y = pair(path, i, b, cfg, seed)
+            tone = skin_tone(y)
             outputs = {name: restore(x, path.name, b) for name, restore in restorers.items()}
             for name, r in outputs.items():
-                faces.append({"face": "/".join(path.parts[-2:]), "kind": kinds.get(path, "unknown"), "b": b, "restorer": name,
-                              **judges.measure(r, y)})
+                faces.append({"face": "/".join(path.parts[-2:]), "kind": kinds.get(path, "unknown"), "tone": tone, "b": b,
+                              "restorer": name, **judges.measure(r, y)})
                 if judges.fid is not None:
                     seen.setdefault(name, []).append(judges.features(r))
             if judges.fid is not None:
@@ -159,10 +160,10 @@ def sheet(rows: Sequence[Sequence[Tensor]], names: Sequence[str], side: int = 19
 
 
 def summary(faces: Sequence[Dict[str, Any]], fids: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Per kind of face ("all" too), factor and restorer: means, the median identity, the share not worse than -0.05 dB."""
+    """Per group of faces (all, each kind, each skin tone), factor and restorer: means, the median identity, the share not worse than -0.05 dB."""
     rows = []
-    for kind in ["all", *sorted({f["kind"] for f in faces})]:
-        own = [f for f in faces if kind in ("all", f["kind"])]
+    for kind in ["all", *sorted({f["kind"] for f in faces}), *sorted({f["tone"] for f in faces})]:
+        own = [f for f in faces if kind in ("all", f["kind"], f["tone"])]
         for b in sorted({f["b"] for f in own}):
             inputs = {f["face"]: f["psnr"] for f in own if f["b"] == b and f["restorer"] == "input"}
             for name in dict.fromkeys(f["restorer"] for f in own):

@@ -30,6 +30,25 @@ def ssim(a: Tensor, b: Tensor) -> float:
     return float(((2 * ma * mb + c1) * (2 * cov + c2) / ((ma ** 2 + mb ** 2 + c1) * (va + vb + c2))).mean())
 
 
+TONES = ((41.0, "light skin"), (10.0, "medium skin"), (-np.inf, "dark skin"))  # lower limits of ITA in degrees
+
+
+def skin_tone(y: Tensor) -> str:
+    """The skin's class by the individual typology angle atan((L* - 50) / b*) of Chardon et al. 1991, from the median
+    colour of both cheeks of an ffhq_512 crop: light (over 41 degrees), medium (10 to 41), dark. It depends on the
+    photo's light and white balance; good enough to see whether a group fares worse."""
+    s = y.shape[-1] / 512
+    cheeks = [y[0, :, int(275 * s):int(335 * s), int(a * s):int(b * s)].reshape(3, -1) for a, b in ((165, 215), (297, 347))]
+    srgb = (torch.cat(cheeks, 1).median(1)[0] + 1) / 2
+    linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).double()
+    xyz = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).double() @ linear
+    f = [t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116
+         for t in (xyz / torch.tensor([0.9505, 1.0, 1.089]).double()).tolist()]
+    lightness, blue = 116 * f[1] - 16, 200 * (f[1] - f[2])
+    angle = np.degrees(np.arctan2(lightness - 50, blue))
+    return next(name for least, name in TONES if angle > least)
+
+
 def gradient_energy(x: Tensor) -> float:
     """Mean squared difference of neighbours: how sharp (or noisy) an image is."""
     return float(((x[..., 1:] - x[..., :-1]) ** 2).mean() + ((x[..., 1:, :] - x[..., :-1, :]) ** 2).mean())

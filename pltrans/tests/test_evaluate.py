@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from pltrans import evaluate
 from pltrans.config import tiny
 from pltrans.evaluate import Judges, compare, crop112, markdown, pair, spread, summary
-from pltrans.measures import frechet, gradient_energy, psnr
+from pltrans.measures import frechet, gradient_energy, psnr, skin_tone
 from pltrans.restorers import at_steps, bicubic, by_spec, untouched
 
 
@@ -28,6 +28,16 @@ def test_frechet_distance_of_gaussians():
 def test_gradient_energy_falls_with_blur():
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     assert gradient_energy(bicubic(x, "", 4.0)) < 0.2 * gradient_energy(x)
+
+
+def test_skin_tones():
+    def flat(r, g, b):
+        return torch.tensor([r, g, b]).reshape(1, 3, 1, 1).expand(1, 3, 512, 512) / 127.5 - 1
+
+    # CIELAB by hand: (230,190,170) has L* 79.6, b* 15 -> 63 degrees; (180,130,100) 58.3, 24 -> 19; (90,60,45) 28, 14 -> negative
+    assert skin_tone(flat(230.0, 190.0, 170.0)) == "light skin"
+    assert skin_tone(flat(180.0, 130.0, 100.0)) == "medium skin"
+    assert skin_tone(flat(90.0, 60.0, 45.0)) == "dark skin"
 
 
 def negating_model(path, extra=()):
