@@ -145,6 +145,46 @@ def _store_half(g: onnx.GraphProto) -> None:
     g.node.extend(casts + nodes)
 
 
+def compute_half(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Convolutions and matrix products compute in float16, all else (norms, softmax, distances, diffusion) in
+    float32: for tensor cores (in place). Inputs and outputs stay float32."""
+    _compute_half(graph.graph, {t.name: t for t in graph.graph.initializer})
+    return graph
+
+
+def _compute_half(g: onnx.GraphProto, known: Dict[str, onnx.TensorProto]) -> None:
+    known = {**known, **{t.name: t for t in g.initializer}}
+    made: Dict[str, str] = {}
+    nodes: List[onnx.NodeProto] = []
+    for node in g.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _compute_half(attribute.g, known)
+        if node.op_type not in ("Conv", "MatMul", "Gemm") or known_type(node, known) != np.float32:
+            nodes.append(node)
+            continue
+        for i, name in enumerate(node.input):
+            if not name:
+                continue
+            if name not in made:  # one cast for all who read it in this graph
+                made[name] = f"{name}.compute_half.{g.name}"
+                nodes.append(helper.make_node("Cast", [name], [made[name]], name=made[name], to=TensorProto.FLOAT16))
+            node.input[i] = made[name]
+        out = node.output[0]
+        node.output[0] = out + ".computed"
+        nodes += [node, helper.make_node("Cast", [out + ".computed"], [out], name=out + ".float", to=TensorProto.FLOAT)]
+    del g.node[:]
+    g.node.extend(nodes)
+
+
+def known_type(node: onnx.NodeProto, known: Dict[str, onnx.TensorProto]) -> Any:
+    """The type of a product's operands: that of a weight among them, else float32 (there are no integer products)."""
+    for name in node.input:
+        if name in known:
+            return numpy_helper.to_array(known[name]).dtype
+    return np.float32
+
+
 def spec(cfg: Config) -> Dict[str, Any]:
     """What the host must know about the file (DESIGN.md section 4)."""
     return {"family": "pltrans", "name": "pltrans-s", "version": VERSION, "size": cfg.size, "template": "ffhq_512",
@@ -207,9 +247,11 @@ def parity(model: PLTrans, data: bytes, x: Optional[Tensor] = None, threads: int
             "residual": float(np.abs(torch_out - x.numpy()).max())}
 
 
-def export(model: PLTrans, training: Dict[str, Any], half: bool = True) -> bytes:
-    """The finished file's bytes."""
+def export(model: PLTrans, training: Dict[str, Any], half: bool = True, fast: bool = False) -> bytes:
+    """The finished file's bytes; half: weights stored as float16; fast: products computed in it (for GPUs)."""
     graph = to_onnx(model.eval())
+    if fast:
+        compute_half(graph)
     if half:
         store_half(graph)
     annotate(graph, model.cfg, training)
@@ -222,11 +264,12 @@ def main() -> None:
     p.add_argument("--model", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--float32", action="store_true", help="store the weights in full (twice the size)")
+    p.add_argument("--compute-half", action="store_true", help="convolutions in float16, for GPUs (CPUs gain nothing)")
     p.add_argument("--faces", type=Path, required=True, help="faces on which the file is compared with PyTorch")
     p.add_argument("--limit", type=float, default=0.02, help="largest allowed difference to PyTorch, range -1..1")
     a = p.parse_args()
     model = load_model(a.model)
-    data = export(model, training_summary(a.model), not a.float32)
+    data = export(model, training_summary(a.model), not a.float32, a.compute_half)
     figures = parity(model, data, degraded_faces(a.faces, model.cfg))
     if figures["torch_vs_onnx"] > a.limit:
         raise SystemExit(f"{a.out}: ONNX Runtime differs from PyTorch by {figures['torch_vs_onnx']:.2g}; not written")

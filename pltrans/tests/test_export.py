@@ -96,3 +96,18 @@ def test_shipped_keeps_black_and_white(shipped):
     x = x.mean(1, keepdim=True).repeat(1, 3, 1, 1)
     out = shipped(x, noise(), torch.tensor([4]))
     assert float((out.max(1)[0] - out.min(1)[0]).max()) < 1 / 255
+
+
+def test_products_in_half_precision(network):
+    """For GPUs; ONNX Runtime's CPU provider runs it too, by casting back what it has no kernels for."""
+    data = export.export(network, {}, fast=True)
+    graph = onnx.load_model_from_string(data)
+    casts = {n.output[0]: n for n in graph.graph.node if n.op_type == "Cast"}
+    convolutions = [n for n in graph.graph.node if n.op_type == "Conv"]
+    assert len(convolutions) > 10
+    assert all(casts[n.input[0]].attribute[0].i == onnx.TensorProto.FLOAT16 for n in convolutions)
+    body = next(a.g for n in graph.graph.node if n.op_type == "Loop" for a in n.attribute if a.name == "body")
+    assert any(n.op_type == "Cast" and ".compute_half." in n.name for n in body.node), "epsilon_theta too"
+    assert [i.type.tensor_type.elem_type for i in graph.graph.input][:2] == [onnx.TensorProto.FLOAT] * 2
+    figures = export.parity(network, data)
+    assert figures["torch_vs_onnx"] < 0.02 < figures["residual"]
