@@ -102,7 +102,7 @@ def main() -> None:
     p.add_argument("--model", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--seed", type=int, default=1)
-    a = p.parse_args()
+    a = p.parse_intermixed_args()  # faces may stand behind the options
     wanted = {"sample": len(a.faces) == 0, "out-of-domain": len(a.faces) > 0}.get(a.task, len(a.faces) == 2)
     if not wanted:
         p.error(f"{a.task} takes {'no faces' if a.task == 'sample' else 'one face or more' if a.task == 'out-of-domain' else 'two faces'}")
