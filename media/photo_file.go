@@ -2,6 +2,7 @@ package media
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,10 +28,10 @@ func IsTempName(path string) bool {
 	return strings.HasPrefix(b, TempPrefix) && strings.HasSuffix(b, TempSuffix)
 }
 
-// CopyPhoto makes dst a byte-identical copy of src with its mode, time and,
+// CopyFile makes dst a byte-identical copy of src with its mode, time and,
 // where permitted, owner. dst appears only complete. If dst exists and
 // overwrite is false the error is ErrExists.
-func CopyPhoto(src, dst string, overwrite bool) error {
+func CopyFile(ctx context.Context, src, dst string, overwrite bool) error {
 	f, err := openRegular(src)
 	if err != nil {
 		return err
@@ -41,7 +42,7 @@ func CopyPhoto(src, dst string, overwrite bool) error {
 		return fmt.Errorf("copy %s: %w", src, err)
 	}
 	n, err := writeAtomic(dst, st, overwrite, func(w io.Writer) error {
-		_, err := io.Copy(w, f)
+		_, err := io.Copy(w, cancelled{ctx, f})
 		return err
 	})
 	if err != nil {
@@ -51,6 +52,19 @@ func CopyPhoto(src, dst string, overwrite bool) error {
 		return fmt.Errorf("copy %s: %d bytes became %d: the file was changed meanwhile", src, st.Size(), n)
 	}
 	return nil
+}
+
+// cancelled is a reader until its context ends.
+type cancelled struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (c cancelled) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.Reader.Read(b)
 }
 
 // openRegular opens a file to read and refuses what isn't a regular file; it

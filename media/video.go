@@ -1,6 +1,7 @@
 package media
 
 import (
+	"math"
 	"time"
 
 	"restored/frame"
@@ -13,6 +14,16 @@ const NoTime int64 = -1 << 63
 type Rational struct {
 	Num int `json:"num"`
 	Den int `json:"den"`
+}
+
+// Seconds is how long so many ticks of the time base are.
+func (r Rational) Seconds(ticks int64) float64 {
+	return float64(ticks) * float64(r.Num) / float64(r.Den)
+}
+
+// Ticks is how many ticks of the time base fit into d, rounded up.
+func (r Rational) Ticks(d time.Duration) int64 {
+	return int64(math.Ceil(d.Seconds() * float64(r.Den) / float64(r.Num)))
 }
 
 // Kind is what a stream holds.
@@ -68,6 +79,11 @@ type PictureFormat struct {
 	Matrix         string `json:"matrix"`
 	ChromaLocation string `json:"chroma_location"`
 	HDR            bool   `json:"hdr,omitempty"` // mastering display or light level are given
+}
+
+// Interlaced says whether the container calls the pictures interlaced.
+func (f *PictureFormat) Interlaced() bool {
+	return f.FieldOrder != "progressive" && f.FieldOrder != "unknown"
 }
 
 // Chapter is a named span of a video.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -56,19 +54,9 @@ type processor struct{ engine *pipeline.Engine }
 
 // Process restores one photo.
 func (p processor) Process(ctx context.Context, job daemon.Job) (daemon.Result, error) {
-	claim := func(ctx context.Context, out string) (bool, error) {
-		if out == job.Out {
-			return job.Overwrite, nil
-		}
-		return job.Claim(ctx, out)
-	}
-	r, err := p.engine.Photo(ctx, job.In, job.Out, claim)
+	r, err := p.engine.Photo(ctx, job.In, job.Out, claimOf(job))
 	if err != nil {
 		return daemon.Result{}, err
 	}
-	report, err := json.Marshal(r)
-	if err != nil {
-		return daemon.Result{}, fmt.Errorf("%s: report: %w", job.In, err)
-	}
-	return daemon.Result{Out: r.Output, Report: report}, nil
+	return resultOf(job, r)
 }
