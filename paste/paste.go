@@ -24,14 +24,6 @@ type Face struct {
 	Blend float64
 }
 
-// Options change how faces are pasted; the zero value is right for photos.
-type Options struct {
-	// FreeColour also pastes the low-frequency part of the change, for
-	// networks that are trusted to correct brightness and casts. A
-	// monochrome face stays so even then.
-	FreeColour bool
-}
-
 // ErrFace is wrapped by every error about a face's data: the photo has not
 // been touched.
 var ErrFace = errors.New("unusable face")
@@ -64,7 +56,7 @@ const (
 //
 // Everything is checked first: if there is an error (wrapping ErrFace, or
 // about the image's type) img is as it was.
-func Paste(img image.Image, faces []Face, o Options) ([]image.Rectangle, error) {
+func Paste(img image.Image, faces []Face) ([]image.Rectangle, error) {
 	c, err := newCanvas(img)
 	if err != nil {
 		return nil, err
@@ -80,7 +72,7 @@ func Paste(img image.Image, faces []Face, o Options) ([]image.Rectangle, error) 
 		}
 		if !p.rect.Empty() {
 			rects[i] = spread(p.rect, bounds, margin, block)
-			p.prepare(&faces[i], o)
+			p.prepare(&faces[i])
 			patches = append(patches, p)
 		}
 	}

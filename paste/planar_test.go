@@ -101,7 +101,7 @@ func TestPlanarOutsideTheMaskNothingChanges(t *testing.T) {
 			{Before: before, After: plus(before, coloured), Size: side, ToCrop: affine(150.3, 90.8, 70, -17), Blend: 1},
 			{Before: before, After: plus(before, coloured), Size: side, ToCrop: affine(289, 250, 60, 0), Blend: 1},
 		}
-		rects := mustPaste(t, p, Options{}, faces...)
+		rects := mustPaste(t, p, faces...)
 		for k := range p.Planes() {
 			w, h := p.PlaneSize(k)
 			changed := 0
@@ -150,7 +150,7 @@ func TestPlanarChangeArrivesInPlace(t *testing.T) {
 		p := newFrame(i, 300, 300, flat)
 		old := clone(p)
 		f := Face{Before: before, After: plus(before, coloured), Size: side, ToCrop: affine(150.3, 148.6, 250, 21), Blend: 1}
-		mustPaste(t, p, Options{}, f)
+		mustPaste(t, p, f)
 		e, a := newEgg(side, nil), f.ToCrop
 		_, luma, _, chroma := p.Scale()
 		for k := range p.Planes() {
@@ -206,8 +206,8 @@ func TestPlanarIsAsRGB(t *testing.T) {
 		{Before: before, After: plus(before, coloured), Size: side, ToCrop: affine(90, 90, 110, 17), Blend: 1},
 		{Before: before, After: plus(before, waves), Size: side, ToCrop: affine(130, 110, 90, -17), Blend: 0.8},
 	}
-	mustPaste(t, img, Options{}, faces...)
-	mustPaste(t, p, Options{}, faces...)
+	mustPaste(t, img, faces...)
+	mustPaste(t, p, faces...)
 	for y := range 200 {
 		for x := range 220 {
 			r, g, b, _ := p.At(x, y).RGBA()
@@ -237,7 +237,7 @@ func TestPlanarNothingToDoChangesNothing(t *testing.T) {
 			}
 			p := newFrame(i, 121, 99, noise(3))
 			old := clone(p)
-			mustPaste(t, p, Options{}, f)
+			mustPaste(t, p, f)
 			for k := range p.Planes() {
 				if string(p.Pix[k]) != string(old.Pix[k]) {
 					t.Errorf("%s, %s: plane %d changed", name, c.name, k)
@@ -265,7 +265,7 @@ func TestPlanarNeutralStays(t *testing.T) {
 				return 100 + float64((x*7+y*3)%50)
 			})
 			old := clone(p)
-			mustPaste(t, p, Options{}, Face{Before: b.before, After: plus(b.before, coloured), Size: side, ToCrop: affine(60, 60, 100, 12), Blend: 1})
+			mustPaste(t, p, Face{Before: b.before, After: plus(b.before, coloured), Size: side, ToCrop: affine(60, 60, 100, 12), Blend: 1})
 			same := string(p.Pix[1]) == string(old.Pix[1]) && string(p.Pix[2]) == string(old.Pix[2])
 			if same != b.same || string(p.Pix[0]) == string(old.Pix[0]) {
 				t.Errorf("%s: chroma stayed %v, want %v", c.name, same, b.same)
@@ -296,7 +296,7 @@ func TestPlanarLegalCodes(t *testing.T) {
 					v := gain * waves(x, y)[0]
 					return [3]float64{v, v, v}
 				})
-				mustPaste(t, p, Options{}, Face{Before: before, After: after, Size: side, ToCrop: affine(50, 50, 90, 0), Blend: 1})
+				mustPaste(t, p, Face{Before: before, After: after, Size: side, ToCrop: affine(50, 50, 90, 0), Blend: 1})
 				for y := range 100 {
 					for x := range 100 {
 						if v := p.Sample(0, x, y); v < min(low, old) || v > max(high, old) {
@@ -312,7 +312,7 @@ func TestPlanarLegalCodes(t *testing.T) {
 func TestPlanarRefusesBrokenPlanes(t *testing.T) {
 	p := newFrame(0, 100, 100, flat)
 	p.Pix[1] = p.Pix[1][:50]
-	if _, err := Paste(p, nil, Options{}); err == nil {
+	if _, err := Paste(p, nil); err == nil {
 		t.Error("a plane too short was accepted")
 	}
 }
@@ -335,7 +335,7 @@ func BenchmarkPastePlanar(b *testing.B) {
 				a := [6]float64{s * cos, -s * sin, -700 * s, s * sin, s * cos, -300 * s}
 				faces := []Face{{Before: before, After: after, Size: size, ToCrop: a, Blend: 1}}
 				for b.Loop() {
-					if _, err := Paste(p, faces, Options{}); err != nil {
+					if _, err := Paste(p, faces); err != nil {
 						b.Fatal(err)
 					}
 				}
