@@ -103,7 +103,7 @@ func (e *Engine) group(ctx context.Context, w *worker, img image.Image, faces []
 		}
 	}
 	start := time.Now()
-	changed, err := paste.Paste(img, patches, paste.Options{})
+	changed, err := paste.Paste(img, patches)
 	if err != nil {
 		return 0, fmt.Errorf("paste: %w", err)
 	}
