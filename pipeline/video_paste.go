@@ -41,7 +41,7 @@ func (v *renderer) restore(ctx context.Context, s *shot, wanted []wantedFace, ea
 	if err := s.pic.Writable(); err != nil {
 		return err
 	}
-	if _, err := paste.Paste(&s.pic.Planar, faces, paste.Options{}); err != nil {
+	if _, err := paste.Paste(&s.pic.Planar, faces); err != nil {
 		return fmt.Errorf("paste: %w", err)
 	}
 	s.faces = len(faces)
