@@ -69,14 +69,16 @@ func (c cancelled) Read(b []byte) (int, error) {
 
 // openRegular opens a file to read and refuses what isn't a regular file; it
 // doesn't wait for a pipe's other end.
-func openRegular(path string) (*os.File, error) {
+func openRegular(path string) (*os.File, error) { return openRegularAs(path, ErrNotPhoto) }
+
+func openRegularAs(path string, not error) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%w: not a regular file (%s)", ErrNotPhoto, kindOf(st.Mode()))
+		err = fmt.Errorf("%w: not a regular file (%s)", not, kindOf(st.Mode()))
 	}
 	if err != nil {
 		f.Close()

@@ -135,7 +135,9 @@ type ReadOptions struct {
 // ReadCounts is what a Reader has met.
 type ReadCounts struct {
 	Pictures int64 `json:"pictures"`
-	Corrupt  int64 `json:"corrupt"` // packets and pictures that were skipped because they are damaged
+	Corrupt  int64 `json:"corrupt"` // packets that were skipped and pictures that were patched up because they are damaged
+	// Truncated says why the file ended too early, if it did where the reader was.
+	Truncated string `json:"truncated,omitempty"`
 }
 
 // Picture is one decoded picture. It belongs to who holds it until Release.
