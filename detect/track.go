@@ -48,10 +48,20 @@ const (
 
 // Track is one face in consecutive pictures.
 type Track struct {
+	ID     int          // as Live gave it
 	First  int          // number of the first picture, from 0
 	Frames []TrackFrame // one for each picture from First
 	Score  float64      // median of the scans' scores; as Face.Score
 	Scans  int          // how many scans found the face
+	// FromCut and ToCut say that the track begins and ends with its shot, or with
+	// the sequence, and not by a face that comes or goes.
+	FromCut, ToCut bool
+}
+
+// A Live face is one that is followed at the moment. Not every one makes a Track.
+type Live struct {
+	ID int
+	TrackFrame
 }
 
 // TrackFrame is a track's face in one picture, in that picture's pixels.
@@ -93,6 +103,7 @@ type Tracker struct {
 	lastScan   int // picture of the last scan, or −1
 	live       []*path
 	done       []*path
+	paths      int // how many there were
 	stats      TrackStats
 }
 
@@ -151,7 +162,7 @@ func (t *Tracker) Stats() TrackStats {
 
 func (t *Tracker) reset() {
 	t.err, t.n, t.shot, t.shotBefore, t.lastScan = nil, 0, 0, 0, -1
-	t.live, t.done = nil, nil
+	t.live, t.done, t.paths = nil, nil, 0
 	t.cuts = cutter{}
 	t.ring.clear()
 }
@@ -213,6 +224,19 @@ func (t *Tracker) add(ctx context.Context, luma *image.Gray) error {
 		}
 	}
 	return t.expire()
+}
+
+// Live gives the faces that were seen in the picture that was added last.
+func (t *Tracker) Live() []Live {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []Live
+	for _, p := range t.live {
+		if s := p.at(t.n - 1); s != nil {
+			out = append(out, Live{p.id, t.frameOf(*s)})
+		}
+	}
+	return out
 }
 
 // Finish ends the sequence and gives its tracks, by their first picture and

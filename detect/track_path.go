@@ -16,6 +16,7 @@ type step struct {
 // path is a track in the making: one step for each picture from first on,
 // without gaps.
 type path struct {
+	id     int
 	first  int
 	steps  []step
 	scores []float64 // of the scans that found it
@@ -209,12 +210,12 @@ func thumbOf(crop *plane, f frame) (t thumb) {
 func (t *Tracker) report() []Track {
 	tracks := make([]Track, 0, len(t.done))
 	for _, p := range t.done {
-		tr := Track{First: p.first, Scans: len(p.scores), Score: median(p.scores)}
+		tr := Track{
+			ID: p.id, First: p.first, Scans: len(p.scores), Score: median(p.scores),
+			FromCut: p.first == p.shot, ToCut: p.cut && p.end() == p.lost || p.end() > t.n,
+		}
 		for _, s := range p.steps {
-			tr.Frames = append(tr.Frames, TrackFrame{
-				Box:       fitFrame(s.pts).box().Intersect(image.Rectangle{Max: t.size}),
-				Landmarks: s.pts, Seen: s.seen, Repeat: s.repeat,
-			})
+			tr.Frames = append(tr.Frames, t.frameOf(s))
 		}
 		tracks = append(tracks, tr)
 	}
@@ -226,6 +227,14 @@ func (t *Tracker) report() []Track {
 		return a.Frames[0].Landmarks[4].X < b.Frames[0].Landmarks[4].X
 	})
 	return tracks
+}
+
+// frameOf is a step as the result has it.
+func (t *Tracker) frameOf(s step) TrackFrame {
+	return TrackFrame{
+		Box:       fitFrame(s.pts).box().Intersect(image.Rectangle{Max: t.size}),
+		Landmarks: s.pts, Seen: s.seen, Repeat: s.repeat,
+	}
 }
 
 func median(v []float64) float64 {

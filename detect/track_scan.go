@@ -166,7 +166,8 @@ func (t *Tracker) begin(pic *picture, c candidate, l look) error {
 		again.confirm(n, c.score, t.opt.Threshold+sure)
 		return nil
 	}
-	p := &path{first: n, lost: -1, shot: t.shot}
+	t.paths++
+	p := &path{id: t.paths, first: n, lost: -1, shot: t.shot}
 	p.see(n, l)
 	p.confirm(n, c.score, t.opt.Threshold+sure)
 	t.live = append(t.live, p)

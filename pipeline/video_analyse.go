@@ -7,6 +7,7 @@ import (
 	"image"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"restored/align"
@@ -24,9 +25,9 @@ const overlap = time.Second
 // pixels and more are found in 1920×1080. Smaller ones are followed.
 const scanPixels = 2_100_000
 
-// sampleAges are the ages, in pictures, at which a track's face is looked at
-// closely; after the last one it is again each sampleEvery pictures.
-var sampleAges = []int{2, 12, 40, 120}
+// sampleAges are the sightings at which a track's face is looked at closely;
+// after the last one it is again at each sampleEvery.
+var sampleAges = []int{1, 12, 40, 120}
 
 const sampleEvery = 240
 
@@ -84,6 +85,7 @@ type analyser struct {
 	tracker *detect.Tracker
 	a       *analysis
 	samples map[int][]sample // by the tracker's number of the track
+	sights  map[int]int      // how often it was seen
 	seen    int64
 }
 
@@ -113,7 +115,7 @@ func (e *Engine) analyse(ctx context.Context, w *worker, p *Plan, segment int, c
 	defer func() { err = errors.Join(err, tracker.Close()) }()
 	n := &analyser{
 		e: e, w: w, p: p, g: newGeometry(p.Video.Stream().Picture), tracker: tracker,
-		a: &analysis{Version: planVersion, From: -1, To: -1}, samples: map[int][]sample{},
+		a: &analysis{Version: planVersion, From: -1, To: -1}, samples: map[int][]sample{}, sights: map[int]int{},
 	}
 	if err := n.pictures(ctx, r, s, segment, tell); err != nil {
 		return nil, err
@@ -177,7 +179,7 @@ func (n *analyser) pictures(ctx context.Context, r *media.Reader, s media.Segmen
 func (n *analyser) look(ctx context.Context, pic *frame.Planar) error {
 	for _, live := range n.tracker.Live() {
 		n.seen++
-		if !due(live.Age) {
+		if n.sights[live.ID]++; !due(n.sights[live.ID]) {
 			continue
 		}
 		start := time.Now()
@@ -193,15 +195,8 @@ func (n *analyser) look(ctx context.Context, pic *frame.Planar) error {
 	return nil
 }
 
-// due says whether a face of that age, in pictures, is looked at.
-func due(age int) bool {
-	for _, a := range sampleAges {
-		if age == a {
-			return true
-		}
-	}
-	return age > 0 && age%sampleEvery == 0
-}
+// due says whether a face is looked at when it is seen for the n-th time.
+func due(n int) bool { return n%sampleEvery == 0 || slices.Contains(sampleAges, n) }
 
 // sample measures a face and restores it once to see what becomes of it.
 func (n *analyser) sample(ctx context.Context, pic *frame.Planar, landmarks [5]detect.Point) (sample, bool, error) {
@@ -256,7 +251,9 @@ func (n *analyser) finish(ctx context.Context) error {
 		return err
 	}
 	for _, t := range found {
-		n.a.Tracks = append(n.a.Tracks, track{First: t.First, Frames: t.Frames, Score: t.Score, Samples: n.samples[t.ID]})
+		n.a.Tracks = append(n.a.Tracks, track{
+			First: t.First, Frames: t.Frames, Score: t.Score, FromCut: t.FromCut, ToCut: t.ToCut, Samples: n.samples[t.ID],
+		})
 	}
 	return n.a.check()
 }

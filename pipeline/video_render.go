@@ -284,16 +284,15 @@ func chains(near []*analysis, l *links, segment, id int) []chain {
 			}
 			first := offset + lo - a.From
 			frames := t.Frames[lo-t.First : hi-t.First]
+			// What begins or ends where the analysis was cut off ends there for no reason of its own.
+			fadeIn, fadeOut := lo == t.First && !t.FromCut, hi == t.end() && !t.ToCut
 			if n := len(out); n > 0 && out[n-1].first+len(out[n-1].frames) == first {
-				out[n-1].frames = append(out[n-1].frames[:len(out[n-1].frames):len(out[n-1].frames)], frames...)
+				out[n-1].frames = append(slices.Clip(out[n-1].frames), frames...)
+				out[n-1].fadeOut = fadeOut
 				continue
 			}
-			out = append(out, chain{first: first, frames: frames})
+			out = append(out, chain{first, frames, fadeIn, fadeOut})
 		}
-	}
-	for i := range out {
-		out[i].fadeIn = !out[i].frames[0].Cut
-		out[i].fadeOut = !out[i].frames[len(out[i].frames)-1].Cut
 	}
 	return out
 }

@@ -30,6 +30,8 @@ type track struct {
 	First   int // index of its first picture
 	Frames  []detect.TrackFrame
 	Score   float64
+	FromCut bool // it begins with its shot, see detect.Track
+	ToCut   bool
 	Samples []sample
 }
 
