@@ -61,7 +61,7 @@ func (c *counter) pictures(p *astiav.Packet) int64 {
 	case "h264":
 		return c.field(a)
 	case "mpeg4":
-		return c.vop.read(packetBytes(a))
+		return c.vop.picture(packetBytes(a))
 	case "vp8":
 		if packetBytes(a)[0]&0x10 == 0 { // not to be shown
 			return 0
@@ -107,7 +107,20 @@ func hiddenVP9(b []byte) bool {
 }
 
 // vopReader reads of MPEG-4 what tells how many pictures there are.
-type vopReader struct{ timeBits int }
+type vopReader struct {
+	timeBits int
+	pending  int64 // pictures that came packed with another and are decoded with the next packet
+}
+
+// picture is 1 if the decoder gives one for the packet, else 0.
+func (v *vopReader) picture(b []byte) int64 {
+	v.pending += v.read(b)
+	if v.pending == 0 {
+		return 0
+	}
+	v.pending--
+	return 1
+}
 
 // read counts the coded pictures in b. Packed B-frames are two in one packet,
 // and then a packet whose picture isn't coded.

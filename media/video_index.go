@@ -42,19 +42,21 @@ func IndexVideo(ctx context.Context, v *Video, progress func(done float64)) (Ind
 // indexer is one pass over the packets.
 type indexer struct {
 	Index
-	second   int64 // in ticks
-	packets  int64 // of the main stream, all
-	firstDTS int64
-	firstKey int64 // the first keyframe's timestamp
-	leading  int64 // pictures before it
-	timed    bool  // packets bear times of display
-	spacing  spacing
+	second       int64 // in ticks
+	last         int64 // the latest timestamp
+	lastDuration int64
+	packets      int64 // of the main stream, all
+	firstDTS     int64
+	firstKey     int64 // the first keyframe's timestamp
+	leading      int64 // pictures before it
+	timed        bool  // packets bear times of display
+	spacing      spacing
 }
 
 func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (Index, error) {
 	s := v.Stream()
 	x := &indexer{
-		Index: Index{First: NoTime, End: NoTime}, firstDTS: NoTime, firstKey: NoTime, timed: true,
+		Index: Index{First: NoTime, End: NoTime}, firstDTS: NoTime, firstKey: NoTime, last: NoTime, timed: true,
 		second: max(1, int64(math.Round(float64(s.TimeBase.Den)/float64(max(1, s.TimeBase.Num))))),
 	}
 	if v.Main >= in.fc.NbStreams() {
@@ -77,7 +79,7 @@ func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (I
 				return err
 			}
 			if p.StreamIndex() == v.Main {
-				x.add(p, count.pictures(p))
+				x.add(p, count.pictures(p), in.entry(p))
 			} else {
 				x.Other += int64(p.Size())
 			}
@@ -111,8 +113,9 @@ func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (I
 	return x.Index, nil
 }
 
-// add counts a packet of the main stream that holds n pictures.
-func (x *indexer) add(p *astiav.Packet, n int64) {
+// add counts a packet of the main stream that holds n pictures. entry: decoding
+// can begin with it.
+func (x *indexer) add(p *astiav.Packet, n int64, entry bool) {
 	x.Bytes += int64(p.Size())
 	x.packets++
 	if p.Flags()&astiav.PacketFlags(astiav.PacketFlagCorrupt) != 0 {
@@ -132,7 +135,7 @@ func (x *indexer) add(p *astiav.Packet, n int64) {
 	if x.firstDTS == NoTime {
 		x.firstDTS = p.Dts()
 	}
-	if keyframe(p) {
+	if entry {
 		x.key(at)
 	} else if x.firstKey == NoTime {
 		x.leading += n
@@ -140,8 +143,8 @@ func (x *indexer) add(p *astiav.Packet, n int64) {
 	if x.firstKey != NoTime && at < x.firstKey {
 		x.leading += n
 	}
-	if end := at + max(p.Duration(), 0); x.End == NoTime || end > x.End {
-		x.End = end
+	if x.last == NoTime || at > x.last {
+		x.last, x.lastDuration = at, p.Duration()
 	}
 	x.spacing.add(at)
 }
@@ -186,13 +189,16 @@ func (x *indexer) begin(ctx context.Context, v *Video) error {
 	if x.timed && x.leading > 0 {
 		x.Frames += decoded - x.leading
 	}
-	if !x.timed && x.firstDTS != NoTime && x.First != NoTime {
-		x.End += max(0, x.First-x.firstDTS)
+	if x.First == NoTime {
+		return fmt.Errorf("%w: no picture of the %s stream can be decoded", ErrDamaged, v.Stream().Codec)
 	}
-	if x.First != NoTime {
-		x.Keyframes = slices.DeleteFunc(x.Keyframes, func(k int64) bool { return k < x.First })
-		x.End = max(x.End, x.First+1)
+	if x.last == NoTime {
+		x.last = x.First + (x.Frames-1)*v.Stream().step()
+	} else if !x.timed && x.firstDTS != NoTime {
+		x.last += max(0, x.First-x.firstDTS)
 	}
+	x.End = max(x.First, x.last) + v.lastDuration(x.lastDuration)
+	x.Keyframes = slices.DeleteFunc(x.Keyframes, func(k int64) bool { return k < x.First })
 	return nil
 }
 

@@ -53,7 +53,6 @@ func readAll(t testing.TB, v *Video, o ReadOptions) ([]shot, ReadCounts) {
 	}
 }
 
-
 func TestSmoke(t *testing.T) {
 	files, _ := filepath.Glob(os.Getenv("CLIP"))
 	for _, f := range files {
