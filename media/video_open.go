@@ -207,3 +207,8 @@ func (in *input) Close() {
 		in.file = nil
 	}
 }
+
+// packetBytes shows a packet's payload, no copy.
+func packetBytes(p *C.AVPacket) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(p.data)), int(p.size))
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/asticode/go-astiav"
 
@@ -27,15 +28,16 @@ type Reader struct {
 	colour  frame.Colour
 	notes   []string
 
-	in     *input
-	dec    *decoder
-	used   bool // in has been read from
-	last   int64
-	step   int64 // the usual distance of two pictures
-	filter *filter
-	stamps map[int64]stamp // of the pictures inside the filter, by their number
-	ready  []*Picture      // decoded and filtered, ascending
-	ended  bool            // nothing more comes from the decoder
+	in      *input
+	dec     *decoder
+	used    bool // in has been read from
+	last    int64
+	step    int64 // the usual distance of two pictures
+	guessed bool  // a picture bore no time, nor did its packet
+	filter  *filter
+	stamps  map[int64]stamp // of the pictures inside the filter, by their number
+	ready   []*Picture      // decoded and filtered, ascending
+	ended   bool            // nothing more comes from the decoder
 
 	pool   framePool
 	counts ReadCounts
@@ -115,11 +117,26 @@ func (r *Reader) open(ctx context.Context) error {
 		return fmt.Errorf("open %s: %w", r.v.Path, err)
 	}
 	in.only(r.v.Main)
-	r.step = 1
-	if rate, base := s.Picture.AverageRate, s.TimeBase; rate.Num > 0 && rate.Den > 0 && base.Num > 0 {
-		r.step = max(1, int64(C.av_rescale_q(1, C.AVRational{C.int(rate.Den), C.int(rate.Num)}, C.AVRational{C.int(base.Num), C.int(base.Den)})))
-	}
+	r.step = s.step()
 	return nil
+}
+
+// step is the usual distance of two pictures, at least 1.
+func (s *Stream) step() int64 {
+	rate, base := s.Picture.AverageRate, s.TimeBase
+	if rate.Num <= 0 || rate.Den <= 0 || base.Num <= 0 || base.Den <= 0 {
+		return 1
+	}
+	return max(1, int64(C.av_rescale_q(1, C.AVRational{C.int(rate.Den), C.int(rate.Num)}, C.AVRational{C.int(base.Num), C.int(base.Den)})))
+}
+
+// lastDuration is how long the last picture is shown: what its packet says,
+// where the container writes that down.
+func (v *Video) lastDuration(packet int64) int64 {
+	if strings.HasPrefix(v.Format, "mov,") && packet > 0 {
+		return packet
+	}
+	return v.Stream().step()
 }
 
 // Notes are what differs between the file's pictures and those of Next, in words.
@@ -164,16 +181,21 @@ func (r *Reader) next(ctx context.Context) (p *Picture, err error) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if len(r.ready) == 0 {
-				if r.ended {
-					return io.EOF
-				}
+			if len(r.ready) < 2 && !r.ended { // the next one says how long this one lasts
 				if err := r.produce(); err != nil {
 					return err
 				}
 				continue
 			}
+			if len(r.ready) == 0 {
+				return io.EOF
+			}
 			p = r.ready[0]
+			if len(r.ready) > 1 {
+				p.Duration = r.ready[1].PTS - p.PTS
+			} else {
+				p.Duration = r.v.lastDuration(p.Duration)
+			}
 			r.ready = r.ready[1:]
 			switch {
 			case r.o.From != NoTime && p.PTS < r.o.From:
@@ -214,7 +236,7 @@ func (r *Reader) stamp(f *astiav.Frame) stamp {
 		pts = int64(c.pkt_dts)
 	}
 	if pts == NoTime {
-		pts = 0
+		pts, r.guessed = 0, true
 		if r.last != NoTime {
 			pts = r.last + r.step
 		}

@@ -73,7 +73,7 @@ func (r *Reader) begin() error {
 	if err != nil {
 		return err
 	}
-	r.dec, r.last, r.ended, r.before, r.used = d, NoTime, false, 0, true
+	r.dec, r.last, r.guessed, r.ended, r.before, r.used = d, NoTime, false, false, 0, true
 	return nil
 }
 
@@ -104,7 +104,7 @@ func (r *Reader) seek(ctx context.Context, target int64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if !keyframe(p) {
+		if !r.in.entry(p) {
 			continue
 		}
 		if p.Pts() == NoTime || p.Pts() > r.o.From {
@@ -116,8 +116,6 @@ func (r *Reader) seek(ctx context.Context, target int64) (bool, error) {
 		return r.reaches(ctx)
 	}
 }
-
-func keyframe(p *astiav.Packet) bool { return p.Flags()&astiav.PacketFlags(astiav.PacketFlagKey) != 0 }
 
 // hold puts a packet before those that the decoder reads itself.
 func (r *Reader) hold(p *astiav.Packet) error {
@@ -157,7 +155,7 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 			free(len(held))
 			return false, err
 		}
-		if keyframe(p) {
+		if r.in.entry(p) {
 			free(max(lastKey, 0))
 			lastKey = len(held)
 		}
@@ -168,7 +166,7 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 		}
 		held = append(held, own)
 		bytes += own.Size()
-		if at := own.Dts(); at != NoTime && at > r.o.From || at == NoTime && own.Pts() != NoTime && own.Pts() > r.o.From && keyframe(own) {
+		if at := own.Dts(); at != NoTime && at > r.o.From || at == NoTime && own.Pts() != NoTime && own.Pts() > r.o.From && r.in.entry(own) {
 			break
 		}
 	}
@@ -187,7 +185,7 @@ func (r *Reader) reaches(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	if len(r.ready) == 0 {
+	if len(r.ready) == 0 || r.guessed {
 		return false, nil
 	}
 	at := r.ready[0].PTS
