@@ -81,11 +81,6 @@ type PictureFormat struct {
 	HDR            bool   `json:"hdr,omitempty"` // mastering display or light level are given
 }
 
-// Interlaced says whether the container calls the pictures interlaced.
-func (f *PictureFormat) Interlaced() bool {
-	return f.FieldOrder != "progressive" && f.FieldOrder != "unknown"
-}
-
 // Chapter is a named span of a video.
 type Chapter struct {
 	Start    time.Duration     `json:"start"`

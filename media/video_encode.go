@@ -23,6 +23,9 @@ type EncodeOptions struct {
 	Quality int
 	// Preset is the encoder's own; "": ours.
 	Preset string
+	// Interlaced keeps the fields of interlaced pictures, which are
+	// deinterlaced otherwise.
+	Interlaced bool
 	// Threads shapes the bytes of some encoders, so it is part of the Encoding:
 	// the pictures that are encoded at once. 0: 4, or 8 above 1440 lines.
 	Threads int
@@ -144,6 +147,11 @@ func baseEncoding(s *Stream, o EncodeOptions) (Encoding, error) {
 	}
 	switch p.FieldOrder {
 	case "tt", "bb", "tb", "bt":
+		if o.Interlaced {
+			e.Options["flags"] = "+ilme+ildct"
+			e.note("interlaced (%s): its fields are kept", p.FieldOrder)
+			break
+		}
 		e.Deinterlaced = true
 		e.note("interlaced (%s): deinterlaced with bwdif, one picture a frame", p.FieldOrder)
 	}

@@ -1,9 +1,9 @@
 package media
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
-	"fmt"
 )
 
 func TestTryJoin(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"restored/align"
 	"restored/detect"
 	"restored/media"
 	"restored/paste"

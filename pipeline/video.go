@@ -66,8 +66,10 @@ func (e *Engine) JoinVideo(ctx context.Context, out, work string, claim Claim, t
 	if err != nil {
 		return r, fmt.Errorf("%s: output %s: %w", p.Input, out, err)
 	}
+	expect := p.Index
+	expect.Frames = l.frames() // what was decoded: damaged pictures are not among them
 	info, err := media.JoinVideo(ctx, &p.Video, p.Encoding, segments, out, media.JoinOptions{
-		Provenance: e.o.Provenance, Overwrite: overwrite, Frames: l.frames(), Index: p.Index,
+		Provenance: e.o.Provenance, Overwrite: overwrite, Expect: expect,
 		Progress: func(done float64) {
 			n := int64(done * float64(l.frames()))
 			tell(VideoProgress{Pass: "join", Done: n, Frames: n, Total: l.frames()})
@@ -77,8 +79,7 @@ func (e *Engine) JoinVideo(ctx context.Context, out, work string, claim Claim, t
 		return r, fmt.Errorf("%s: join: %w", p.Input, err)
 	}
 	r.Video.Millis.Join = millis(start)
-	r.Status, r.Output = Restored, info.Path
-	r.Notes = append(r.Notes, info.Notes...)
+	r.Status, r.Output, r.Notes = Restored, info.Path, info.Notes
 	return r, nil
 }
 
@@ -91,7 +92,7 @@ func (e *Engine) videoReport(p *Plan) Report {
 		Notes: p.Encoding.Notes,
 		Video: &VideoReport{
 			Duration: p.Video.Stream().TimeBase.Seconds(p.Index.End - p.Index.First), Segments: len(p.Segments),
-			Encoder: p.Encoding.Encoder, Container: p.Encoding.Container, Partial: p.Index.Truncated,
+			Encoder: p.Encoding.Encoder, Container: p.Encoding.Muxer, Partial: p.Index.Truncated,
 		},
 	}
 	if f.Rotation%180 != 0 {

@@ -92,7 +92,7 @@ type analyser struct {
 func (e *Engine) analyse(ctx context.Context, w *worker, p *Plan, segment int, careful bool, tell Tell) (_ *analysis, err error) {
 	s, base := p.Segments[segment], p.Video.Stream().TimeBase
 	margin := base.Ticks(overlap)
-	read := media.ReadOptions{From: s.From, To: s.To, Bwdif: p.Bwdif, Threads: decoderThreads(careful)}
+	read := media.ReadOptions{From: s.From, To: s.To, Bwdif: p.Encoding.Deinterlaced, Threads: decoderThreads(careful)}
 	if s.From != media.NoTime {
 		read.From -= margin
 	}
@@ -125,7 +125,7 @@ func (e *Engine) analyse(ctx context.Context, w *worker, p *Plan, segment int, c
 }
 
 // pictures shows every picture of the range to the tracker.
-func (n *analyser) pictures(ctx context.Context, r *media.Reader, s media.Segment, segment int, tell Tell) error {
+func (n *analyser) pictures(ctx context.Context, r *media.Reader, s Segment, segment int, tell Tell) error {
 	var deep, wide *image.Gray
 	start := time.Now()
 	for {
@@ -163,7 +163,9 @@ func (n *analyser) pictures(ctx context.Context, r *media.Reader, s media.Segmen
 		if err != nil {
 			return err
 		}
-		tell(n.p.progress("analyse", segment, int64(len(n.a.PTS)), n.seen))
+		if n.a.From >= 0 && n.a.To < 0 {
+			tell(n.p.progress("analyse", segment, int64(len(n.a.PTS)-n.a.From), n.seen))
+		}
 		start = time.Now()
 	}
 	if n.a.From < 0 {

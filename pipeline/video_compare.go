@@ -54,7 +54,7 @@ func (e *Engine) CompareVideos(ctx context.Context, in, out string) (c Compariso
 	if err != nil {
 		return c, err
 	}
-	p.Segments = []media.Segment{{From: media.NoTime, To: media.NoTime}}
+	p.Segments = []Segment{{From: media.NoTime, To: media.NoTime}}
 	w, err := e.acquire(ctx)
 	if err != nil {
 		return c, err
@@ -68,7 +68,7 @@ func (e *Engine) CompareVideos(ctx context.Context, in, out string) (c Compariso
 	if err != nil {
 		return c, err
 	}
-	first, err := media.OpenReader(ctx, &p.Video, media.ReadOptions{From: media.NoTime, To: media.NoTime, Bwdif: p.Bwdif})
+	first, err := media.OpenReader(ctx, &p.Video, media.ReadOptions{From: media.NoTime, To: media.NoTime, Bwdif: p.Encoding.Deinterlaced})
 	if err != nil {
 		return c, err
 	}

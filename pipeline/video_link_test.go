@@ -52,7 +52,7 @@ func linked(t *testing.T, o Options, parts ...*analysis) (*links, Plan, string) 
 		if err := a.save(analysisPath(dir, i)); err != nil {
 			t.Fatal(err)
 		}
-		p.Segments = append(p.Segments, media.Segment{From: a.PTS[a.From], To: a.PTS[a.To-1] + 1})
+		p.Segments = append(p.Segments, Segment{From: a.PTS[a.From], To: a.PTS[a.To-1] + 1})
 	}
 	e := &Engine{o: o, session: session}
 	l, err := e.link(&p, dir)

@@ -76,16 +76,8 @@ func (v *renderer) patches(ctx context.Context, s *shot, wanted []wantedFace) er
 		s.ms.Model += millis(start)
 		s.patches = append(s.patches, patch{paste.Face{
 			Before: before, After: after, Size: spec.Size, ToCrop: to,
-			Landmarks: maskLandmarks(m, points), Blend: w.blend, Grain: v.grain(w, s.pic.PTS),
+			Landmarks: maskLandmarks(m, points), Blend: w.blend,
 		}})
 	}
 	return nil
-}
-
-// grain is seeded by the track and the picture: another one in each, the same in each run.
-func (v *renderer) grain(w wantedFace, pts int64) *paste.Grain {
-	if !v.e.o.Video.Grain {
-		return nil
-	}
-	return &paste.Grain{Seed: w.track.Seed + uint64(pts)*0x9e3779b97f4a7c15}
 }

@@ -20,14 +20,20 @@ const planVersion = 1
 
 // VideoOptions are the part of Options that concerns videos.
 type VideoOptions struct {
-	Every       int           // pictures between two scans for faces
-	Segment     time.Duration // length that segments aim at; they are cut at keyframes
-	Encode      media.EncodeOptions
-	Deinterlace bool // deinterlace what is marked as interlaced
-	Grain       bool // match the grain of the surroundings in the restored face
-	Partial     bool // a truncated file gives what is there, instead of an error
-	CopyNoFace  bool // a video with nothing to restore is copied, not skipped
-	Careful     bool // one decoder thread, after a hang
+	Every      int           // pictures between two scans for faces
+	Segment    time.Duration // length that segments aim at; they are cut at keyframes
+	Encode     media.EncodeOptions
+	Grain      bool // match the grain of the surroundings in the restored face
+	Partial    bool // a truncated file gives what is there, instead of an error
+	CopyNoFace bool // a video with nothing to restore is copied, not skipped
+	Careful    bool // one decoder thread, after a hang
+}
+
+// A Segment is a piece of a video that is worked on by itself: the pictures with
+// timestamps From ≤ PTS < To, in the stream's time base; media.NoTime is no bound.
+type Segment struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
 }
 
 // A Plan says how a video will be worked on. It is a file in the video's work
@@ -39,11 +45,10 @@ type Plan struct {
 	MtimeNS  int64  `json:"mtime_ns"`
 	Settings string `json:"settings"` // hash of the model and the options that shape the result
 
-	Video    media.Video     `json:"video"`
-	Index    media.Index     `json:"index"`
-	Encoding media.Encoding  `json:"encoding"`
-	Bwdif    bool            `json:"bwdif,omitempty"`
-	Segments []media.Segment `json:"segments"`
+	Video    media.Video    `json:"video"`
+	Index    media.Index    `json:"index"`
+	Encoding media.Encoding `json:"encoding"`
+	Segments []Segment      `json:"segments"`
 
 	WorkBytes int64 `json:"work_bytes"` // estimate of what the work folder will hold
 	OutBytes  int64 `json:"out_bytes"`  // estimate of the output
@@ -108,18 +113,17 @@ func (e *Engine) plan(ctx context.Context, in string) (Plan, error) {
 	if p.Index.Truncated != "" && !e.o.Video.Partial {
 		return p, fmt.Errorf("%w: %s; video.allow_partial restores what is there", media.ErrDamaged, p.Index.Truncated)
 	}
-	p.Bwdif = e.o.Video.Deinterlace && v.Stream().Picture.Interlaced()
-	encode := e.o.Video.Encode
-	encode.Deinterlaced = p.Bwdif
-	if p.Encoding, err = media.ChooseEncoding(v, encode); err != nil {
+	if p.Encoding, err = media.ChooseEncoding(v, e.o.Video.Encode); err != nil {
 		return p, err
 	}
 	aim := e.o.Video.Segment
-	p.Segments = p.Index.Segments(v.Stream().TimeBase, aim/segmentSlack*2, aim*segmentSlack)
+	for _, s := range p.Index.Segments(v.Stream().TimeBase, aim/segmentSlack*2, aim*segmentSlack) {
+		p.Segments = append(p.Segments, Segment{s[0], s[1]})
+	}
 	// A visually lossless encoding of what was lossy before is larger than the source, by
 	// two to four times; its lossless one by far more.
 	grow := int64(4)
-	if p.Encoding.Lossless() {
+	if p.Encoding.Encoder == "ffv1" && v.Stream().Codec != "ffv1" {
 		grow = 40
 	}
 	p.WorkBytes = p.Index.Bytes*grow + 1<<20

@@ -53,7 +53,7 @@ func (e *Engine) render(ctx context.Context, p *Plan, l *links, work string, seg
 	}
 	s := p.Segments[segment]
 	r, err := media.OpenReader(ctx, &p.Video, media.ReadOptions{
-		From: s.From, To: s.To, Bwdif: p.Bwdif, Threads: decoderThreads(careful),
+		From: s.From, To: s.To, Bwdif: p.Encoding.Deinterlaced, Threads: decoderThreads(careful),
 	})
 	if err != nil {
 		return VideoMillis{}, err
@@ -63,7 +63,7 @@ func (e *Engine) render(ctx context.Context, p *Plan, l *links, work string, seg
 	if err != nil {
 		return VideoMillis{}, err
 	}
-	defer func() { err = errors.Join(err, out.Abort()) }() // does nothing after Finish
+	defer out.Abort() // does nothing after Finish
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -74,7 +74,7 @@ func printPlan(w io.Writer, p pipeline.Plan) {
 		p.Index.Frames, f.Width, f.Height, f.PixelFormat, f.Rotation, f.SampleAspect.Num, f.SampleAspect.Den, rateOf(p))
 	fmt.Fprintf(w, "  colours    range %s, primaries %s, transfer %s, matrix %s\n", f.Range, f.Primaries, f.Transfer, f.Matrix)
 	fields := f.FieldOrder
-	if p.Bwdif {
+	if p.Encoding.Deinterlaced {
 		fields += ", deinterlaced by bwdif"
 	}
 	fmt.Fprintf(w, "  fields     %s\n", fields)
@@ -88,7 +88,7 @@ func printPlan(w io.Writer, p pipeline.Plan) {
 	if n := len(p.Video.Chapters); n > 0 {
 		fmt.Fprintf(w, "  chapters   %d\n", n)
 	}
-	fmt.Fprintf(w, "  container  %s\n", p.Encoding.Container)
+	fmt.Fprintf(w, "  container  %s\n", p.Encoding.Muxer)
 	fmt.Fprintf(w, "  segments   %d\n", len(p.Segments))
 	fmt.Fprintf(w, "  disk       about %d MB while at work, %d MB for the result\n", p.WorkBytes>>20, p.OutBytes>>20)
 	for _, note := range p.Encoding.Notes {
