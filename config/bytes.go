@@ -49,3 +49,13 @@ func parseBytes(s text) (Bytes, error) {
 	}
 	return Bytes(n), nil
 }
+
+// Rough gives the size to about three figures, for people.
+func (b Bytes) Rough() string {
+	for _, u := range units {
+		if strings.HasSuffix(u.name, "iB") && math.Abs(float64(b)) >= u.size {
+			return strconv.FormatFloat(float64(b)/u.size, 'f', 1, 64) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10) + "B"
+}

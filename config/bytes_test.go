@@ -33,3 +33,11 @@ func TestBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestBytesRough(t *testing.T) {
+	for b, want := range map[Bytes]string{0: "0B", 1023: "1023B", 1024: "1.0KiB", 1<<30 + 1: "1.0GiB", 5e12: "4.5TiB", -5e6: "-4.8MiB"} {
+		if got := b.Rough(); got != want {
+			t.Errorf("%d: %s, want %s", b, got, want)
+		}
+	}
+}
