@@ -29,6 +29,9 @@ type JoinOptions struct {
 	Expect Index
 }
 
+// ErrVerify says that a joined video isn't what it should be. The segments are as they were.
+var ErrVerify = errors.New("the result differs from the original")
+
 // JoinInfo is what JoinVideo wrote.
 type JoinInfo struct {
 	Path   string   `json:"path"` // the real path: OutputPath of the one asked for
@@ -91,7 +94,7 @@ func joinVideo(ctx context.Context, v *Video, e Encoding, segments []string, pat
 		return info, err
 	}
 	if err := j.verify(ctx, tmp); err != nil {
-		return info, fmt.Errorf("the result differs: %w", err)
+		return info, fmt.Errorf("%w: %w", ErrVerify, err)
 	}
 	f, err := os.OpenFile(tmp, os.O_RDWR, 0)
 	if err != nil {

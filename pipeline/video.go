@@ -15,7 +15,7 @@ import (
 // after the other. What work holds of an earlier try is used. The file appears
 // complete or not at all; claim is as for Photo.
 func (e *Engine) Video(ctx context.Context, in, out, work string, claim Claim, tell Tell) (Report, error) {
-	p, err := e.PlanVideo(ctx, in, work)
+	p, err := e.PlanVideo(ctx, in, work, tell)
 	if err != nil {
 		return Report{Input: in}, err
 	}
@@ -72,7 +72,7 @@ func (e *Engine) JoinVideo(ctx context.Context, out, work string, claim Claim, t
 		Provenance: e.o.Provenance, Overwrite: overwrite, Expect: expect,
 		Progress: func(done float64) {
 			n := int64(done * float64(l.frames()))
-			tell(VideoProgress{Pass: "join", Done: n, Frames: n, Total: l.frames()})
+			tell(VideoProgress{Pass: "join", Done: n, Length: l.frames(), Frames: n, Total: l.frames()})
 		},
 	})
 	if err != nil {

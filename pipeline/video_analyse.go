@@ -33,8 +33,9 @@ const sampleEvery = 240
 
 // VideoProgress is how far a pass over a video is, as seen from one segment.
 type VideoProgress struct {
-	Pass   string // analyse, render, join
+	Pass   string // plan (in thousandths, not pictures), analyse, render, join
 	Done   int64  // pictures of this segment that are done
+	Length int64  // of this segment, about
 	Frames int64  // of the video, with about as many as lie before the segment
 	Total  int64  // of the video
 	Faces  int64  // seen or restored in this segment so far
@@ -45,11 +46,18 @@ type Tell func(VideoProgress)
 
 // progress is how far a segment's pass is after done of its pictures.
 func (p *Plan) progress(pass string, segment int, done, faces int64) VideoProgress {
-	v := VideoProgress{Pass: pass, Done: done, Frames: done, Total: p.Index.Frames, Faces: faces}
-	if s := p.Segments[segment]; s.From != media.NoTime && p.Index.End > p.Index.First {
-		v.Frames += int64(float64(v.Total) * float64(s.From-p.Index.First) / float64(p.Index.End-p.Index.First))
+	v := VideoProgress{Pass: pass, Done: done, Total: p.Index.Frames, Faces: faces}
+	from, to := 0.0, 1.0 // parts of the video's length
+	if s, length := p.Segments[segment], float64(p.Index.End-p.Index.First); length > 0 {
+		if s.From != media.NoTime {
+			from = float64(s.From-p.Index.First) / length
+		}
+		if s.To != media.NoTime {
+			to = float64(s.To-p.Index.First) / length
+		}
 	}
-	v.Frames = min(v.Frames, v.Total)
+	v.Length = int64(float64(v.Total) * (to - from))
+	v.Frames = min(int64(float64(v.Total)*from)+done, v.Total)
 	return v
 }
 

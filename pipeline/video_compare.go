@@ -50,7 +50,7 @@ func (c Comparison) Ratio() float64 { return c.FlickerOut / c.FlickerIn }
 // picture; the faces are those of the original. It fails where the two have not
 // the same pictures.
 func (e *Engine) CompareVideos(ctx context.Context, in, out string) (c Comparison, err error) {
-	p, err := e.plan(ctx, in)
+	p, err := e.plan(ctx, in, func(VideoProgress) {})
 	if err != nil {
 		return c, err
 	}

@@ -59,8 +59,8 @@ const segmentSlack = 3
 
 // PlanVideo makes the plan for the video in, or reads it from the folder work if
 // that has one for the same file, model and options. What the folder holds of
-// another plan is removed.
-func (e *Engine) PlanVideo(ctx context.Context, in, work string) (Plan, error) {
+// another plan is removed. tell hears of the pass over the packets.
+func (e *Engine) PlanVideo(ctx context.Context, in, work string, tell Tell) (Plan, error) {
 	info, err := os.Stat(in)
 	if err != nil {
 		return Plan{}, err
@@ -70,7 +70,7 @@ func (e *Engine) PlanVideo(ctx context.Context, in, work string) (Plan, error) {
 		p.MtimeNS == info.ModTime().UnixNano() && p.Settings == settings {
 		return p, nil
 	}
-	p, err := e.plan(ctx, in)
+	p, err := e.plan(ctx, in, tell)
 	if err != nil {
 		return Plan{}, fmt.Errorf("plan %s: %w", in, err)
 	}
@@ -93,21 +93,24 @@ func (e *Engine) PlanVideo(ctx context.Context, in, work string) (Plan, error) {
 
 // DryPlan is the plan that PlanVideo would make; nothing is written.
 func (e *Engine) DryPlan(ctx context.Context, in string) (Plan, error) {
-	p, err := e.plan(ctx, in)
+	p, err := e.plan(ctx, in, func(VideoProgress) {})
 	if err != nil {
 		return p, fmt.Errorf("plan %s: %w", in, err)
 	}
 	return p, nil
 }
 
-func (e *Engine) plan(ctx context.Context, in string) (Plan, error) {
+func (e *Engine) plan(ctx context.Context, in string, tell Tell) (Plan, error) {
 	p := Plan{Version: planVersion, Input: in}
 	v, err := media.ProbeVideo(ctx, in)
 	if err != nil {
 		return p, err
 	}
 	p.Video = *v
-	if p.Index, err = media.IndexVideo(ctx, v, nil); err != nil {
+	if p.Index, err = media.IndexVideo(ctx, v, func(done float64) {
+		n := int64(done * 1000)
+		tell(VideoProgress{Pass: "plan", Done: n, Length: 1000, Frames: n, Total: 1000})
+	}); err != nil {
 		return p, err
 	}
 	if p.Index.Truncated != "" && !e.o.Video.Partial {
@@ -184,8 +187,14 @@ func (e *Engine) begin(work string, segment int) (Plan, error) {
 	if segment < 0 || segment >= len(p.Segments) {
 		return p, fmt.Errorf("plan in %s: segment %d of %d", work, segment, len(p.Segments))
 	}
+	if p.Settings != e.settings() {
+		return p, fmt.Errorf("plan in %s: %w", work, ErrStale)
+	}
 	return p, p.unchanged()
 }
+
+// ErrStale is a plan that was made for other settings or another model.
+var ErrStale = errors.New("the video was planned with other settings")
 
 // ErrChanged is a video that was replaced or changed while it was worked on.
 var ErrChanged = errors.New("the file has changed since it was planned")

@@ -228,7 +228,7 @@ func TestVideoFormats(t *testing.T) {
 func TestVideoReplaced(t *testing.T) {
 	e := engine(t, shortSegments())
 	in, work := clip(t, "in.mp4", panned), t.TempDir()
-	if _, err := e.PlanVideo(t.Context(), in, work); err != nil {
+	if _, err := e.PlanVideo(t.Context(), in, work, silent); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.AnalyseSegment(t.Context(), work, 0, false, silent); err != nil {
@@ -245,7 +245,7 @@ func TestVideoReplaced(t *testing.T) {
 	if err := e.AnalyseSegment(t.Context(), work, 1, false, silent); !errors.Is(err, ErrChanged) {
 		t.Errorf("a segment of a replaced file: %v, want ErrChanged", err)
 	}
-	if _, err := e.PlanVideo(t.Context(), in, work); err != nil {
+	if _, err := e.PlanVideo(t.Context(), in, work, silent); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(analysisPath(work, 0)); err == nil {

@@ -109,8 +109,11 @@ func (p *progress) video(name string) *videoBar {
 // text says what is known of the pass. The caller holds mu.
 func (v *videoBar) text() string {
 	l := v.last
-	if l.Pass == "" {
+	switch l.Pass {
+	case "":
 		return "plan"
+	case "plan":
+		return fmt.Sprintf("plan %d %%", 100*l.Frames/max(l.Total, 1))
 	}
 	rate := float64(l.Frames-v.base) / time.Since(v.since).Seconds()
 	left := "?"

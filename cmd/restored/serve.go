@@ -42,7 +42,9 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	d, err := daemon.New(cfg, daemon.Deps{Processor: processor{n.engine}, IsPhoto: media.IsPhotoName, Log: log})
+	d, err := daemon.New(cfg, daemon.Deps{
+		Processor: processor{n.engine}, IsPhoto: media.IsPhotoName, Videos: videos{n.engine}, IsVideo: media.IsVideoName, Log: log,
+	})
 	if err == nil {
 		err = d.Run(ctx)
 	}

@@ -114,3 +114,56 @@ func rateOf(p pipeline.Plan) string {
 func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(10 * time.Millisecond).String()
 }
+
+// videos lets the daemon work on videos by the pipeline, step by step.
+type videos struct{ engine *pipeline.Engine }
+
+// Plan implements daemon.Videos.
+func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.VideoPlan, error) {
+	p, err := v.engine.PlanVideo(ctx, job.In, job.Work, told(tell))
+	if err != nil {
+		return daemon.VideoPlan{}, err
+	}
+	return daemon.VideoPlan{
+		Segments: len(p.Segments), Frames: p.Index.Frames, WorkBytes: p.WorkBytes, OutBytes: p.OutBytes,
+		Out: p.Encoding.OutputPath(job.Out),
+	}, nil
+}
+
+// Analyse implements daemon.Videos.
+func (v videos) Analyse(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
+	return stale(v.engine.AnalyseSegment(ctx, job.Work, segment, job.Careful, told(tell)))
+}
+
+// Render implements daemon.Videos.
+func (v videos) Render(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
+	return stale(v.engine.RenderSegment(ctx, job.Work, segment, job.Careful, told(tell)))
+}
+
+// Join implements daemon.Videos.
+func (v videos) Join(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.Result, error) {
+	photo := daemon.Job{ID: job.ID, In: job.In, Out: job.Out, Overwrite: job.Overwrite, Claim: job.Claim}
+	r, err := v.engine.JoinVideo(ctx, job.Out, job.Work, claimOf(photo), told(tell))
+	switch {
+	case errors.Is(err, media.ErrVerify):
+		return daemon.Result{}, daemon.KeepWork(err)
+	case err != nil:
+		return daemon.Result{}, stale(err)
+	}
+	return resultOf(photo, r)
+}
+
+// stale names the pipeline's error of that kind as the daemon knows it.
+func stale(err error) error {
+	if errors.Is(err, pipeline.ErrStale) {
+		return fmt.Errorf("%w: %w", daemon.ErrStale, err)
+	}
+	return err
+}
+
+// told passes on what a step tells, counted within the step.
+func told(tell func(daemon.Progress)) pipeline.Tell {
+	return func(p pipeline.VideoProgress) {
+		tell(daemon.Progress{Frames: p.Done, Total: p.Length, Faces: p.Faces})
+	}
+}
