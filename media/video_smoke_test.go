@@ -149,3 +149,11 @@ func probe(t *testing.T, f string, s []shot) {
 		}
 	}
 }
+
+func makeClip(t testing.TB, path, args string) {
+	t.Helper()
+	a := append([]string{"-v", "error", "-nostdin", "-y"}, strings.Fields(args)...)
+	if out, err := exec.Command("ffmpeg", append(a, path)...).CombinedOutput(); err != nil {
+		t.Fatalf("ffmpeg %s: %v: %s", args, err, out)
+	}
+}
