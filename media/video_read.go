@@ -99,7 +99,7 @@ func (r *Reader) formats() error {
 // open opens the container, again where it is open.
 func (r *Reader) open(ctx context.Context) error {
 	r.closeInput()
-	in, err := openInput(ctx, r.v.Path)
+	in, err := openInput(ctx, r.v.Path, placed...)
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func smoke(t *testing.T, f string) {
 			if len(keys) > 4 {
 				keys = keys[:4]
 			}
-			t.Logf("%s %s: %d pictures %v, first %d/%d, end %d/%d, keys %d %v var %v trunc %q corrupt %d", v.Format, v.Stream().Codec, len(s), c, s[0].pts, x.First, end, x.End, len(x.Keyframes), keys, x.Variable, x.Truncated, x.Corrupt)
+			t.Logf("%s %s: %d pictures %v, first %d/%d, end %d/%d, keys %d %v var %v direct %v trunc %q corrupt %d", v.Format, v.Stream().Codec, len(s), c, s[0].pts, x.First, end, x.End, len(x.Keyframes), keys, x.Variable, x.Direct, x.Truncated, x.Corrupt)
 			probe(t, f, s)
 		}
 		one, _ := readAll(t, v, ReadOptions{From: NoTime, To: NoTime, Bwdif: bwdif, Threads: 1})
@@ -104,16 +104,17 @@ func smoke(t *testing.T, f string) {
 			}
 			spans = append(spans, [2]int64{c, to})
 		}
-		compare(t, v, s, spans, bwdif)
-		compare(t, v, s, x.Segments(v.Stream().TimeBase, time.Second/2, time.Second), bwdif)
+		compare(t, v, s, spans, bwdif, false)
+		compare(t, v, s, spans, bwdif, x.Direct)
+		compare(t, v, s, x.Segments(v.Stream().TimeBase, time.Second/2, time.Second), bwdif, x.Direct)
 	}
 }
 
-func compare(t *testing.T, v *Video, s []shot, spans [][2]int64, bwdif bool) {
+func compare(t *testing.T, v *Video, s []shot, spans [][2]int64, bwdif, direct bool) {
 	var parts []shot
 	how := ""
 	for _, x := range spans {
-		p, _ := readAll(t, v, ReadOptions{From: x[0], To: x[1], Bwdif: bwdif})
+		p, _ := readAll(t, v, ReadOptions{From: x[0], To: x[1], Bwdif: bwdif, Direct: direct})
 		parts = append(parts, p...)
 	}
 	if slices.Equal(parts, s) {
