@@ -121,7 +121,7 @@ type ReadOptions struct {
 // ReadCounts is what a Reader has met.
 type ReadCounts struct {
 	Pictures int64 `json:"pictures"`
-	Corrupt  int64 `json:"corrupt"` // packets that were skipped and pictures that were patched up because they are damaged
+	Corrupt  int64 `json:"corrupt"` // signs of damage: packets that are skipped, pictures that are patched up (some count as both)
 	// Truncated says why the file ended too early, if it did where the reader was.
 	Truncated string `json:"truncated,omitempty"`
 }

@@ -1,9 +1,9 @@
 package media
 
 import (
+	"errors"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"syscall"
@@ -21,8 +21,7 @@ func BenchmarkReadVideo(b *testing.B) {
 		{"ffv1", "-c:v ffv1"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			path := filepath.Join(b.TempDir(), "x.mkv")
-			makeClip(b, path, "-f lavfi -i testsrc2=s=1280x720:r=25:d=8 "+c.args)
+			path := makeClip(b, c.name+"-bench.mkv", "-f lavfi -i testsrc2=s=1280x720:r=25:d=8 "+c.args)
 			v, err := ProbeVideo(b.Context(), path)
 			if err != nil {
 				b.Fatal(err)
@@ -79,7 +78,7 @@ func ourCost(b *testing.B, v *Video, want int) cost {
 	n := 0
 	for {
 		p, err := r.Next(b.Context())
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			b.Fatal(err)
@@ -87,7 +86,7 @@ func ourCost(b *testing.B, v *Video, want int) cost {
 		p.Release()
 		n++
 	}
-	r.Close()
+	r.close()
 	if n != want {
 		b.Fatalf("%d pictures, want %d", n, want)
 	}

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -79,7 +80,7 @@ func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (I
 	err = in.while(ctx, func() error {
 		for {
 			p.Unref()
-			if err := in.next(p, &x.Truncated); err == io.EOF {
+			if err := in.next(p, &x.Truncated); errors.Is(err, io.EOF) {
 				return nil
 			} else if err != nil {
 				return err
@@ -179,11 +180,11 @@ func (x *indexer) begin(ctx context.Context, v *Video) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer r.close()
 	decoded := int64(0)
 	for x.First == NoTime || x.timed && x.leading > 0 && x.firstKey != NoTime {
 		p, err := r.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -188,6 +188,9 @@ func (in *input) while(ctx context.Context, f func() error) error {
 	err := f()
 	if !unhook() {
 		<-stopped // in.io may be freed only when nobody writes to it
+		if err == nil {
+			C.vr_io_stop(in.io, 0) // too late: nothing was broken off
+		}
 	}
 	if e := ctx.Err(); e != nil && err != nil {
 		return e

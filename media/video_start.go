@@ -6,6 +6,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -81,7 +82,7 @@ func (r *Reader) begin() error {
 	if err != nil {
 		return err
 	}
-	r.dec, r.last, r.guessed, r.ended, r.before, r.used = d, NoTime, false, false, 0, true
+	r.dec, r.last, r.guessed, r.ended, r.eof, r.before, r.used = d, NoTime, false, false, false, 0, true
 	return nil
 }
 
@@ -106,7 +107,7 @@ func (r *Reader) seek(ctx context.Context, target int64) (bool, error) {
 	}
 	for {
 		p, err := r.dec.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return false, nil
 		}
 		if err != nil {
@@ -160,7 +161,7 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 	}
 	for bytes < maxHeld {
 		p, err := d.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
