@@ -280,6 +280,11 @@ func (e *Encoding) setEncoder(name, want string, o EncodeOptions) error {
 		}
 	}
 	switch name {
+	case "libx264":
+		if e.Range == "tv" && e.Primaries == "unknown" && e.Transfer == "unknown" && e.Matrix == "unknown" {
+			// Else nothing in the stream would say limited range.
+			e.Options["x264-params"] += ":videoformat=component"
+		}
 	case "libx265":
 		e.Options["x265-params"] += ":frame-threads=" + strconv.Itoa(min(e.Threads, 8)) + e.x265HDR()
 	case "libsvtav1":

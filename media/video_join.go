@@ -134,6 +134,7 @@ type copiedStream struct {
 	bytes int64
 	pts   []int64 // in the source's time base
 	skip  int     // bytes at each packet's start that the new container doesn't keep
+	shift int64   // ticks of the output that the muxer forgets to add
 	last  int64   // DTS in the output's time base
 	fixed int64   // packets whose times had to be moved
 }
@@ -166,7 +167,7 @@ func (j *joiner) openSegments(ctx context.Context, paths []string) error {
 
 // write makes the whole file at tmp.
 func (j *joiner) write(ctx context.Context, tmp string) (err error) {
-	if j.out, err = j.e.newOutput(j.e.Muxer, j.in, j.v.Main, j.video.par, j.e.Streams, j.o.Provenance); err != nil {
+	if j.out, err = j.e.newOutput(j.e.Muxer, tmp, j.in, j.v.Main, j.video.par, j.e.Streams, j.o.Provenance); err != nil {
 		return err
 	}
 	o := j.out
@@ -239,6 +240,9 @@ func (j *joiner) follow() {
 		c := &copiedStream{hash: newPacketHash(), last: NoTime}
 		if s.CodecParameters().CodecID() == astiav.CodecIDAac && j.e.Muxer != muxTS && j.v.Format == muxTS {
 			c.skip = adtsHeader
+		}
+		if m := j.e.Muxer; m == muxMatroska || m == muxWebM {
+			c.shift = opusDelay(j.out.fc.Streams()[t])
 		}
 		j.copied[i] = c
 	}
@@ -325,6 +329,10 @@ func (j *joiner) putCopied(p *astiav.Packet) error {
 	c.pts = append(c.pts, p.Pts())
 	p.RescaleTs(from, to)
 	c.ascend(p)
+	if c.shift != 0 && p.Pts() != NoTime {
+		p.SetPts(p.Pts() + c.shift)
+		p.SetDts(p.Dts() + c.shift)
+	}
 	p.SetStreamIndex(t)
 	p.SetPos(-1)
 	if err := j.out.put(p); err != nil {

@@ -143,7 +143,7 @@ func tagOf(s string) uint32 {
 // that it doesn't take the video.
 func (e *Encoding) holds(muxer string, in *input, main int, video *astiav.CodecParameters) (keep, lost []int, err error) {
 	try := func(streams []int) error {
-		o, err := e.newOutput(muxer, in, main, video, streams, false)
+		o, err := e.newOutput(muxer, "", in, main, video, streams, false)
 		if err != nil {
 			return err
 		}
@@ -205,9 +205,14 @@ type output struct {
 	notes  []string
 }
 
-// newOutput makes a container with the streams of the source, but the main one with other codec parameters.
-func (e *Encoding) newOutput(muxer string, in *input, main int, video *astiav.CodecParameters, streams []int, provenance bool) (*output, error) {
-	fc, err := astiav.AllocOutputFormatContext(nil, muxer, "")
+// newOutput makes a container with the streams of the source, but the main one
+// with other codec parameters. path "": it is only tried.
+func (e *Encoding) newOutput(muxer, path string, in *input, main int, video *astiav.CodecParameters, streams []int, provenance bool) (*output, error) {
+	name := ""
+	if path != "" {
+		name = fileURL(path) // a muxer that moves its index opens it again
+	}
+	fc, err := astiav.AllocOutputFormatContext(nil, muxer, name)
 	if err != nil {
 		return nil, fmt.Errorf("muxer %s: %w", muxer, err)
 	}
