@@ -22,6 +22,10 @@ type Face struct {
 	// Blend is the share of the change that is pasted, 0..1; at 0 the face
 	// is left alone.
 	Blend float64
+	// Grain gives back the grain that After has lost: noise of the picture's
+	// luma, at the face as well as around it. Where there is none nothing is
+	// added.
+	Grain bool
 }
 
 // ErrFace is wrapped by every error about a face's data: the photo has not
@@ -76,6 +80,11 @@ func Paste(img image.Image, faces []Face) ([]image.Rectangle, error) {
 			patches = append(patches, p)
 		}
 	}
+	for _, p := range patches {
+		if p.grain {
+			p.ready = p.grained(c, bounds)
+		}
+	}
 	blendAll(bounds, patches, c)
 	return rects, nil
 }
@@ -106,7 +115,7 @@ func check(f *Face, bounds image.Rectangle) (*patch, error) {
 		return nil, fmt.Errorf("%w: the transform %v to the crop is degenerate, or the crop smaller than %d pixels in the photo",
 			ErrFace, a, MinSide)
 	}
-	p := &patch{toCrop: a, mask: newEgg(f.Size, f.Landmarks), blend: float32(f.Blend)}
+	p := &patch{toCrop: a, mask: newEgg(f.Size, f.Landmarks), blend: float32(f.Blend), grain: f.Grain}
 	if f.Blend == 0 {
 		return p, nil
 	}

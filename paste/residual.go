@@ -18,6 +18,8 @@ type patch struct {
 	mask   egg
 	blend  float32
 	rect   image.Rectangle // of the photo, outside of which the mask is 0
+	grain  bool
+	ready  []float32 // the change of rect's pixels, interleaved RGB, where it isn't taken from diff
 }
 
 // prepare computes the difference within the mask's reach, without its low
