@@ -24,8 +24,8 @@ const (
 
 	// A deviation of up to coreKeep times the noise is noise, from coreDrop on
 	// it is detail.
-	coreKeep = 3
-	coreDrop = 6
+	coreKeep = 2.5
+	coreDrop = 5
 )
 
 // grained computes the change at each pixel of the patch's rectangle, with the
@@ -181,7 +181,7 @@ func (g *grainRoom) band(l int) {
 		return
 	}
 	scale := 1 / sigma
-	side := 6 << l
+	side := 4 << l
 	cw, ch := g.w/side+1, g.h/side+1
 	g.cells = slices.Grow(g.cells[:0], cw*ch)[:cw*ch]
 	clear(g.cells)
