@@ -46,9 +46,9 @@ func (p *patch) grained(c canvas, bounds image.Rectangle) []float32 {
 		r := row{min: bounds.Min, left: area.Min.X}
 		for v := from; v < to; v++ {
 			y := area.Min.Y + v
-			before, after := g.before[v*g.w:][:g.w], g.after[v*g.w:][:g.w]
-			c.gray(before, area.Min.X, y)
-			copy(after, before)
+			c.gray(g.before[v*g.w:][:g.w], area.Min.X, y)
+			after := g.after[v*g.w:][:g.w]
+			clear(after)
 			r.each(p, y, func(i int, w float32, cx, cy float64) {
 				red, green, blue := p.at(cx, cy)
 				at := 3 * ((y-p.rect.Min.Y)*p.rect.Dx() + i - (p.rect.Min.X - area.Min.X))
@@ -58,6 +58,10 @@ func (p *patch) grained(c canvas, bounds image.Rectangle) []float32 {
 			})
 		}
 	})
+	g.carry(&p.toCrop)
+	for i, v := range g.before {
+		g.after[i] += v
+	}
 	clear(g.noise)
 	for l := range grainBands {
 		g.band(l)
@@ -209,6 +213,65 @@ func (g *grainRoom) band(l int) {
 			noise[x] += (upper + t*(lower-upper)) * detail[x]
 		}
 	}
+}
+
+// carry leaves of before what a crop can hold of it and give back: what it
+// can't was not taken from the picture, and is still there.
+func (g *grainRoom) carry(toCrop *[6]float64) {
+	across := roundTrip(math.Hypot(toCrop[0], toCrop[3]))
+	down := roundTrip(math.Hypot(toCrop[1], toCrop[4]))
+	w, h := g.w, g.h
+	bands(h, 32, func(from, to int) {
+		for y := from; y < to; y++ {
+			in, out := g.before[y*w:][:w], g.row[y*w:][:w]
+			for x := range out {
+				sum := across[0] * in[x]
+				for j, f := range across[1:] {
+					sum += f * (in[max(x-j-1, 0)] + in[min(x+j+1, w-1)])
+				}
+				out[x] = sum
+			}
+		}
+	})
+	bands(h, 32, func(from, to int) {
+		for y := from; y < to; y++ {
+			out := g.before[y*w:][:w]
+			for x, v := range g.row[y*w:][:w] {
+				out[x] = down[0] * v
+			}
+			for j, f := range down[1:] {
+				up, below := g.row[max(y-j-1, 0)*w:][:w], g.row[min(y+j+1, h-1)*w:][:w]
+				for x := range out {
+					out[x] += f * (up[x] + below[x])
+				}
+			}
+		}
+	})
+}
+
+// roundTrip is the one-dimensional filter, from its middle on, that warping to
+// a crop of density pixels a picture pixel and back comes to: the cubic kernel
+// convolved with itself, stretched to the coarser pixels of the two.
+func roundTrip(density float64) []float32 {
+	width := max(1, 1/density)
+	taps := make([]float32, int(math.Ceil(4*width)))
+	var sum float64
+	for j := range taps {
+		var v float64
+		const step = 1.0 / 64
+		for t := -2.0; t < 2; t += step {
+			v += step * keys(t) * keys(t+float64(j)/width)
+		}
+		taps[j] = float32(v)
+		sum += v
+		if j > 0 {
+			sum += v
+		}
+	}
+	for j := range taps {
+		taps[j] /= float32(sum)
+	}
+	return taps
 }
 
 // cell sums what is noise in the picture, and the same in the restored face,

@@ -47,14 +47,14 @@ func film(w, h int, blur float64, seed uint64) []float64 {
 func scene(x, y int) float64 {
 	v := 0.45 + 0.15*math.Sin(float64(x)/31)*math.Cos(float64(y)/27)
 	if (x/40+y/50)%2 == 0 {
-		v += 0.15
+		v += 0.08
 	}
 	return v
 }
 
 // ripples are the detail that the network adds.
 func ripples(x, y float64) [3]float64 {
-	v := 0.06 * math.Sin(x/2) * math.Cos(y/2.3)
+	v := 0.04 * math.Sin(x/2) * math.Cos(y/2.3)
 	return [3]float64{v, v, v}
 }
 
