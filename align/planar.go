@@ -99,14 +99,20 @@ func (c *chromaReader) row(dst []float32, x, y int) {
 		}
 		return
 	}
-	for i := range n {
+	step, before := 1/float32(int(1)<<p.SubX), int(p.Colour.SiteX)+1 // where no sample lies to the left
+	for i := 0; i < n; {
 		k, t := across.at(x + i)
 		a, b := &c.shift[k], &c.shift[min(k+1, w-1)]
-		d := (*[3]float32)(dst[3*i:])
-		l := d[0]
-		d[0] = clamp(l + a[0] + t*(b[0]-a[0]))
-		d[1] = clamp(l + a[1] + t*(b[1]-a[1]))
-		d[2] = clamp(l + a[2] + t*(b[2]-a[2]))
+		dr, dg, db := b[0]-a[0], b[1]-a[1], b[2]-a[2]
+		for { // the pixels between two samples of chroma
+			d := (*[3]float32)(dst[3*i:])
+			l := d[0]
+			d[0], d[1], d[2] = clamp(l+a[0]+t*dr), clamp(l+a[1]+t*dg), clamp(l+a[2]+t*db)
+			i++
+			if t += step; t >= 1 || i == n || x+i <= before {
+				break
+			}
+		}
 	}
 }
 
