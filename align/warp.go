@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"sync"
 )
 
 // MaxSize is the largest side of a crop.
@@ -57,11 +58,13 @@ func WarpAffine(img image.Image, a [6]float64, size int) ([]float32, error) {
 	if !ok {
 		return nil, fmt.Errorf("align: crop of %v lies further than %g pixels away: %w", a, farthest, ErrDegenerate)
 	}
+	r := rooms.Get().(*room)
+	defer rooms.Put(r)
 	var p plane
 	if max(dx, dy) < shrinks {
-		p = load(src, win)
+		p = r.load(src, win)
 	} else {
-		p = shrink(src, win, dx, dy)
+		p = r.shrink(src, win, dx, dy)
 	}
 	// From the crop to the plane: photo coordinate x lies at
 	// (x − origin + ½)/step − ½.
@@ -110,10 +113,23 @@ func window(src source, back affine, size int, dx, dy float64) (win image.Rectan
 	return image.Rect(lo(x0-padX, src.w), lo(y0-padY, src.h), hi(x1+padX, src.w)+1, hi(y1+padY, src.h)+1), true
 }
 
+// room is the memory of a warp, used again by later ones.
+type room struct{ pix, rows []float32 }
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// sized gives n values of *buf, whatever they hold, with room for spare ones.
+func sized(buf *[]float32, n int) []float32 {
+	if cap(*buf) < n+spare {
+		*buf = make([]float32, n+spare)
+	}
+	return (*buf)[:n]
+}
+
 // load copies the window as it is.
-func load(src source, win image.Rectangle) plane {
+func (r *room) load(src source, win image.Rectangle) plane {
 	p := plane{w: win.Dx(), h: win.Dy(), stepX: 1, stepY: 1}
-	p.pix = make([]float32, 3*p.w*p.h+spare)
+	p.pix = sized(&r.pix, 3*p.w*p.h)
 	bands(p.h, 64, func(from, to int) {
 		row := src.rows()
 		for y := from; y < to; y++ {
@@ -150,12 +166,12 @@ func newReduction(n int, density float64, longest int) reduction {
 }
 
 // shrink copies the window low-passed to the crop's resolution.
-func shrink(src source, win image.Rectangle, dx, dy float64) plane {
+func (r *room) shrink(src source, win image.Rectangle, dx, dy float64) plane {
 	longest := max(win.Dx(), win.Dy())
 	across, down := newReduction(win.Dx(), dx, longest), newReduction(win.Dy(), dy, longest)
 	p := plane{w: len(across.taps), h: len(down.taps), stepX: across.step, stepY: down.step}
 	n := 3 * p.w
-	rows := make([]float32, n*down.n)
+	rows := sized(&r.rows, n*down.n)
 	bands(down.n, 16, func(from, to int) {
 		row := src.rows()
 		line := make([]float32, 3*win.Dx()+spare)[:3*win.Dx()]
@@ -172,10 +188,11 @@ func shrink(src source, win image.Rectangle, dx, dy float64) plane {
 			shrinkRow(rows[n*y:][:n], boxed, across.taps)
 		}
 	})
-	p.pix = make([]float32, n*p.h+spare)
+	p.pix = sized(&r.pix, n*p.h)
 	bands(p.h, 16, func(from, to int) {
 		for y := from; y < to; y++ {
 			dst := p.pix[n*y:][:n]
+			clear(dst)
 			for i, f := range down.taps[y].weight {
 				addScaled(dst, rows[n*(down.taps[y].first+i):][:n], f)
 			}
