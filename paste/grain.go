@@ -40,7 +40,8 @@ func (p *patch) grained(c canvas, bounds image.Rectangle) []float32 {
 	margin := 4 << grainBands
 	area := p.rect.Inset(-margin).Intersect(bounds)
 	g.resize(area.Dx(), area.Dy())
-	ready := make([]float32, 3*p.rect.Dx()*p.rect.Dy())
+	ready := borrow(3 * p.rect.Dx() * p.rect.Dy())
+	clear(ready)
 	clear(g.mask)
 	bands(g.h, 16, func(from, to int) {
 		r := row{min: bounds.Min, left: area.Min.X}

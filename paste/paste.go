@@ -86,6 +86,9 @@ func Paste(img image.Image, faces []Face) ([]image.Rectangle, error) {
 		}
 	}
 	blendAll(bounds, patches, c)
+	for _, p := range patches {
+		p.release()
+	}
 	return rects, nil
 }
 
@@ -144,8 +147,16 @@ func place(a [6]float64, det float64, e *egg) image.Rectangle {
 func sane(v []float32) bool {
 	var bad atomic.Bool
 	bands(len(v), 1<<16, func(from, to int) {
+		const sign, two = 1 << 31, 0x40000000 // of the bits of a float
+		var all uint32
 		for _, x := range v[from:to] {
-			if math.Float32bits(x)&^(1<<31) >= 0x40800000 { // the bits of 4
+			all |= math.Float32bits(x)
+		}
+		if all&^sign < two {
+			return // and so is every one of them
+		}
+		for _, x := range v[from:to] {
+			if !(x > -4 && x < 4) {
 				bad.Store(true)
 				return
 			}

@@ -323,7 +323,7 @@ func BenchmarkPastePlanar(b *testing.B) {
 	const size = 512
 	before, after := make([]float32, 3*size*size), make([]float32, 3*size*size)
 	for i := range before {
-		before[i] = 0.5 + 0.3*float32(math.Sin(float64(i)/50)) + 0.1*float32(i/(size*size))
+		before[i] = 0.5 + 0.3*float32(math.Sin(float64(i)/50+float64(i/(size*size))))
 		after[i] = before[i] + 0.05*float32(math.Sin(float64(i)/7))
 	}
 	for _, c := range []struct {
