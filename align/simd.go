@@ -51,3 +51,18 @@ func goAddScaled(dst, src []float32, f float32) {
 		dst[i] += f * v
 	}
 }
+
+// goChromaPairs makes RGB of n pairs of pixels that hold their luma in red: adds
+// what lies between shift[j] and shift[j+1], t and t+½ of the way, and clamps.
+func goChromaPairs(dst []float32, shift [][4]float32, t float32, n int) {
+	for j := range n {
+		a, b := &shift[j], &shift[j+1]
+		for i, t := range [2]float32{t, t + 0.5} {
+			d := (*[3]float32)(dst[6*j+3*i:])
+			l := d[0]
+			for k := range d {
+				d[k] = clamp(l + a[k] + t*(b[k]-a[k]))
+			}
+		}
+	}
+}

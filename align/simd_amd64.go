@@ -22,6 +22,12 @@ func addScaled(dst, src []float32, f float32) {
 	addScaledSSE(&dst[0], &src[0], len(dst), f)
 }
 
+// chromaPairs is goChromaPairs, with the same bits (but for the sign of a 0).
+func chromaPairs(dst []float32, shift [][4]float32, t float32, n int) {
+	_, _ = dst[6*n-1], shift[n]
+	chromaPairsSSE(&dst[0], &shift[0], t, n)
+}
+
 //go:noescape
 func cubicRowSSE(out *[3]*float32, pix *float32, width int, table *[4]float32, place *[6]float64, from, to int)
 
@@ -30,3 +36,6 @@ func weighSSE(pix, weight *float32, n int) (red, green, blue float32)
 
 //go:noescape
 func addScaledSSE(dst, src *float32, n int, f float32)
+
+//go:noescape
+func chromaPairsSSE(dst *float32, shift *[4]float32, t float32, n int)

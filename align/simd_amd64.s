@@ -12,6 +12,10 @@ DATA ones<>+0(SB)/8, $0x3f8000003f800000
 DATA ones<>+8(SB)/8, $0x3f8000003f800000
 GLOBL ones<>(SB), RODATA, $16
 
+DATA halves<>+0(SB)/8, $0x3f0000003f000000
+DATA halves<>+8(SB)/8, $0x3f0000003f000000
+GLOBL halves<>(SB), RODATA, $16
+
 // TAPS adds weight·(the weighted sum of the four pixels at R12) to X0 and goes
 // a row down. X2 to X5 hold the weights across, AX points to those down.
 #define TAPS(offset) \
@@ -192,4 +196,46 @@ addtail:
 tailtest:
 	TESTQ CX, CX
 	JG addtail
+	RET
+
+// CHROMA makes RGB of the pixel at DI, t of the way from X0 to X0+X1.
+#define CHROMA(t) \
+	MOVAPS X1, X2        \
+	MULPS  t, X2         \
+	MOVSS  (DI), X3      \
+	SHUFPS $0, X3, X3    \
+	ADDPS  X0, X3        \
+	ADDPS  X2, X3        \
+	MAXPS  X7, X3        \
+	MINPS  X6, X3        \
+	MOVLPS X3, (DI)      \
+	MOVHLPS X3, X3       \
+	MOVSS  X3, 8(DI)     \
+	ADDQ   $12, DI
+
+// func chromaPairsSSE(dst *float32, shift *[4]float32, t float32, n int)
+TEXT ·chromaPairsSSE(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ shift+8(FP), SI
+	MOVSS t+16(FP), X4
+	MOVQ n+24(FP), CX
+	SHUFPS $0, X4, X4
+	MOVUPS halves<>(SB), X5
+	ADDPS X4, X5
+	MOVUPS ones<>(SB), X6
+	XORPS X7, X7
+	JMP pairtest
+
+pair:
+	MOVUPS (SI), X0
+	MOVUPS 16(SI), X1
+	SUBPS X0, X1
+	CHROMA(X4)
+	CHROMA(X5)
+	ADDQ $16, SI
+	DECQ CX
+
+pairtest:
+	TESTQ CX, CX
+	JG pair
 	RET

@@ -42,6 +42,18 @@ func TestAssemblyIsTheGoCode(t *testing.T) {
 		if r1 != r2 || g1 != g2 || b1 != b2 {
 			t.Fatalf("weigh of %d: (%v, %v, %v), want (%v, %v, %v)", n, r1, g1, b1, r2, g2, b2)
 		}
+		shift := make([][4]float32, n+1)
+		for i := range shift {
+			shift[i] = [4]float32(pix[4*i:])
+		}
+		p1, p2 := append([]float32(nil), pix[at-5*n:at+n+1]...), append([]float32(nil), pix[at-5*n:at+n+1]...)
+		chromaPairs(p1[:6*n], shift, 0.25, n)
+		goChromaPairs(p2[:6*n], shift, 0.25, n)
+		for i := range p1 {
+			if p1[i] != p2[i] {
+				t.Fatalf("chromaPairs of %d: %v at %d, want %v", n, p1[i], i, p2[i])
+			}
+		}
 		one, two := append([]float32(nil), pix[5:5+n+1]...), append([]float32(nil), pix[5:5+n+1]...)
 		addScaled(one[:n], pix[at:], pix[n])
 		goAddScaled(two[:n], pix[at:], pix[n])
