@@ -38,9 +38,10 @@ const (
 	// patience is for how many seconds a face may be gone, or followed without
 	// a scan that confirms it, before its track ends.
 	patience = 1
-	// briefest is how many seconds a track has to last, unless the shot is
-	// shorter.
+	// briefest is how many seconds a track has to last; in a shorter shot two
+	// thirds of it and fewest pictures will do.
 	briefest = 0.3
+	fewest   = 3
 	// weak is how far below the threshold a hit may score to confirm a track
 	// that is there already.
 	weak = 0.6

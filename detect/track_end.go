@@ -59,7 +59,7 @@ func (t *Tracker) finish(p *path) error {
 		shot = p.lost - p.shot
 	}
 	p.steps = p.steps[:p.sure+1-p.first]
-	if len(p.steps) < t.pictures(briefest) && float64(len(p.steps)) < 0.6*float64(shot) {
+	if len(p.steps) < min(t.pictures(briefest), max(fewest, shot*2/3), t.n+1) {
 		return nil
 	}
 	if p.plain == 1 && p.sure != p.found {
