@@ -45,6 +45,12 @@ const (
 	// weak is how far below the threshold a hit may score to confirm a track
 	// that is there already.
 	weak = 0.6
+	// hopeful is how far below it one may score that begins a track: whether it
+	// is one is decided at its end, by the median.
+	hopeful = 0.25
+	// grainy is the noise, in gray levels, over which scans are of blurred
+	// pictures.
+	grainy = 2.5
 )
 
 // Track is one face in consecutive pictures.
