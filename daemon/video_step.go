@@ -114,7 +114,7 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 		}
 		return VideoJob{}, Transient(err)
 	}
-	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.target(), Work: r.ledger.workDir(st.video.run)}
+	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.out, Work: r.ledger.workDir(st.video.run)}
 	if st.video.stage == stagePlan {
 		if err := os.MkdirAll(job.Work, 0o750); err != nil {
 			return VideoJob{}, fmt.Errorf("work folder: %w", err)
@@ -129,9 +129,13 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 		job.Claim = func(ctx context.Context, out string) (bool, error) {
 			return r.ledger.claim(ctx, st.rec.ID, out, st.force)
 		}
-		job.Overwrite, err = job.Claim(ctx, job.Out)
+		// Kept for the file since the plan. What lies there now is refused before
+		// the work.
+		if err := r.ledger.reserve(ctx, st.rec.ID, st.target(), st.force); err != nil {
+			return VideoJob{}, err
+		}
 	}
-	return job, err
+	return job, nil
 }
 
 // errLost is work that somebody has removed: the video is planned anew.
