@@ -22,7 +22,9 @@ type CrashError struct {
 	Memory   int64          // the limit in bytes over which it was killed; 0 = it was not
 	Resident int64          // bytes that it held then
 	Reason   string         // what else is known: a panic's message, what was wrong with an answer
+	Function string         // native function in which it crashed, where that is known
 	Output   []string       // its last words: at most 24 lines
+	before   int            // how many of them came before the crash was told of
 }
 
 func (e *CrashError) Error() string {
@@ -39,12 +41,16 @@ func (e *CrashError) Error() string {
 	case e.Signal == unix.SIGKILL:
 		b.WriteString("was killed")
 	default:
-		fmt.Fprintf(&b, "was killed by %s (a crash in a native library)", unix.SignalName(e.Signal))
+		fmt.Fprintf(&b, "was killed by %s (a crash in a native library", unix.SignalName(e.Signal))
+		if e.Function != "" {
+			b.WriteString(", in " + e.Function)
+		}
+		b.WriteByte(')')
 	}
 	if e.Reason != "" {
 		b.WriteString(": " + e.Reason)
-	} else if n := len(e.Output); n > 0 {
-		b.WriteString("; its last words: " + strings.Join(e.Output[max(0, n-3):], " / "))
+	} else if e.before > 0 {
+		b.WriteString("; its last words: " + strings.Join(e.Output[max(0, e.before-lastWords):e.before], " / "))
 	}
 	return b.String()
 }
@@ -54,22 +60,27 @@ const (
 	maxLine     = 1 << 10 // bytes of a line; the rest of it is dropped
 	linesBefore = 8       // the last ones
 	linesAfter  = 16      // from the one on that tells of a crash
+	lastWords   = 3       // that the error's text has
 )
 
 // crashLine is how the Go runtime begins to tell of a crash, which it does
 // before it leaves with code 2, for signals in native code too.
 var crashLine = regexp.MustCompile(`^(?:(SIG[A-Z0-9]+): |\[signal (SIG[A-Z0-9]+): |panic: |fatal error: )`)
 
+// nativeCall is a line of Go's stack for a call into C.
+var nativeCall = regexp.MustCompile(`\._Cfunc_(\w+)\(`)
+
 // chatter takes what a child prints: to the log, and the last of it is kept.
 type chatter struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	part   []byte // of a line
-	lines  []string
-	after  int            // how many of them come after the crash's line
+	part   []byte         // of a line
+	before []string       // the last lines, up to what tells of a crash
+	after  []string       // from there on
 	signal syscall.Signal // that the child told of
 	reason string         // as the child told it
+	native string         // function
 }
 
 // Write takes everything, so that no child ever waits for it.
@@ -95,7 +106,6 @@ func (c *chatter) line(s string) {
 	}
 	c.log.DebugContext(context.Background(), "child prints", "line", s)
 	if m := crashLine.FindStringSubmatch(s); m != nil {
-		c.after = max(c.after, 1)
 		switch {
 		case c.reason == "" && m[1]+m[2] == "":
 			c.reason = s
@@ -103,14 +113,17 @@ func (c *chatter) line(s string) {
 			c.signal, c.reason = unix.SignalNum(m[1]+m[2]), ""
 		}
 	}
-	if c.after == 0 && len(c.lines) == linesBefore {
-		c.lines = c.lines[1:]
+	if m := nativeCall.FindStringSubmatch(s); m != nil && c.native == "" {
+		c.native = m[1]
 	}
-	if c.after <= linesAfter {
-		c.lines = append(c.lines, s)
-	}
-	if c.after > 0 {
-		c.after++
+	switch {
+	case c.signal == 0 && c.reason == "":
+		if len(c.before) == linesBefore {
+			c.before = c.before[1:]
+		}
+		c.before = append(c.before, s)
+	case len(c.after) < linesAfter:
+		c.after = append(c.after, s)
 	}
 }
 
@@ -122,11 +135,15 @@ func (c *chatter) tell(e *CrashError) {
 		c.line(strings.ToValidUTF8(string(c.part), "\uFFFD"))
 		c.part = nil
 	}
-	e.Output = slices.Clone(c.lines)
-	if e.Signal == 0 && c.signal != 0 {
+	e.Output, e.before = slices.Concat(c.before, c.after), len(c.before)
+	if e.Signal == 0 {
 		e.Signal = c.signal
-	} else if e.Reason == "" && e.Signal == 0 {
+	}
+	if e.Signal == 0 && e.Reason == "" {
 		e.Reason = c.reason
+	}
+	if c.signal != 0 {
+		e.Function = c.native
 	}
 }
 
@@ -134,5 +151,5 @@ func (c *chatter) tell(e *CrashError) {
 func (c *chatter) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lines = nil
+	c.before = nil
 }

@@ -81,10 +81,12 @@ type Pool struct {
 	forker  sync.WaitGroup
 	running sync.WaitGroup // what belongs to children
 
-	mu     sync.Mutex
-	idle   []*child // the one that worked last at the end
-	hello  json.RawMessage
-	closed bool
+	hello   json.RawMessage
+	closing chan struct{} // closed by Close
+	close   sync.Once
+
+	mu   sync.Mutex
+	idle []*child // the one that worked last at the end
 }
 
 // Open makes a Pool and starts its first child, so that a faulty set-up shows:
@@ -103,7 +105,8 @@ func Open(ctx context.Context, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("confine: start: %w", err)
 	}
-	p := &Pool{o: o, welcome: start, known: o.Known.all(), slots: make(chan struct{}, o.Children), forks: make(chan func())}
+	p := &Pool{o: o, welcome: start, known: o.Known.all(), slots: make(chan struct{}, o.Children),
+		forks: make(chan func()), closing: make(chan struct{})}
 	p.forker.Go(p.forkOnOneThread)
 	c, err := p.start(ctx)
 	if err != nil {
@@ -146,6 +149,8 @@ func (p *Pool) Do(ctx context.Context, call Call) (json.RawMessage, error) {
 	}
 	select {
 	case p.slots <- struct{}{}:
+	case <-p.closing:
+		return nil, errClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -169,19 +174,10 @@ func (p *Pool) Do(ctx context.Context, call Call) (json.RawMessage, error) {
 // take gives an idle child or a fresh one.
 func (p *Pool) take(ctx context.Context) (*child, error) {
 	for {
-		p.mu.Lock()
-		if p.closed {
-			p.mu.Unlock()
-			return nil, errClosed
-		}
-		n := len(p.idle)
-		if n == 0 {
-			p.mu.Unlock()
+		c := p.pop()
+		if c == nil {
 			break
 		}
-		c := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
 		if c.quiet() {
 			return c, nil
 		}
@@ -199,47 +195,51 @@ func (p *Pool) take(ctx context.Context) (*child, error) {
 	return c, nil
 }
 
+// pop takes the idle child that worked last; nil = there is none.
+func (p *Pool) pop() *child {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	c := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	return c
+}
+
 // put gives a child back after a call, and its slot. One that isn't fit any
 // more leaves.
 func (p *Pool) put(c *child, fit bool) {
 	worn := p.o.Calls > 0 && c.calls >= p.o.Calls ||
 		c.memory > 0 && resident(c.pid) > (c.resident+c.memory)/2
-	p.mu.Lock()
-	if fit && !worn && !p.closed {
+	if fit && !worn {
+		p.mu.Lock()
 		p.idle = append(p.idle, c)
 		p.mu.Unlock()
 		<-p.slots
 		return
 	}
-	p.mu.Unlock()
-	select {
-	case <-c.gone:
+	// The call needn't wait for its end, but the next child must.
+	p.running.Go(func() {
+		c.leave(p.o.Grace, p.o.Log)
 		<-p.slots
-	default: // the call needn't wait for it, but the next child must
-		p.running.Go(func() {
-			c.leave(p.o.Grace, p.o.Log)
-			<-p.slots
-		})
-	}
+	})
 }
 
 // Close lets the children go and waits for them. Calls that still run are
 // waited for; later ones fail.
 func (p *Pool) Close() error {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
+	first := false
+	p.close.Do(func() { close(p.closing); first = true })
+	if !first {
 		return nil
-	}
-	p.closed = true
-	idle := p.idle
-	p.idle = nil
-	p.mu.Unlock()
-	for _, c := range idle {
-		p.running.Go(func() { c.leave(p.o.Grace, p.o.Log) })
 	}
 	for range p.o.Children { // calls, and children on their way out
 		p.slots <- struct{}{}
+	}
+	for c := p.pop(); c != nil; c = p.pop() {
+		p.running.Go(func() { c.leave(p.o.Grace, p.o.Log) })
 	}
 	ended := make(chan struct{})
 	go func() {
