@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -187,6 +188,16 @@ func (h *held) before(ctx context.Context, name string, _ VideoJob, _ func(Progr
 		return nil
 	case <-ctx.Done():
 		return errors.Join(errors.New("stopped in the middle"), ctx.Err())
+	}
+}
+
+// heard waits for an event, but not for ever.
+func heard(t testing.TB, event <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-event:
+	case <-time.After(20 * time.Second):
+		t.Fatal("waited 20 s in vain for a step")
 	}
 }
 

@@ -83,7 +83,7 @@ func TestPhotosBeforeVideos(t *testing.T) {
 	p := &proc{}
 	stop := s.start(p)
 	s.put("film.mp4", "abcdef")
-	<-h.entered
+	heard(t, h.entered)
 	s.put("a.jpg", "x")
 	s.put("b.jpg", "x")
 	wait(t, "two queued photos", func() bool { return countsOf(t, s)[Queued] == 2 })
@@ -137,7 +137,7 @@ func TestVideoOutName(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.put("a.mp4", "longer")
-	<-h.entered
+	heard(t, h.entered)
 	foreign() // hours later, in the middle of the work
 	close(h.release)
 	wait(t, "another refusal", func() bool { return s.record("a.mp4").State == Failed })
@@ -173,7 +173,7 @@ func TestVideoReplaced(t *testing.T) {
 			s.films = f
 			stop := s.start(&proc{})
 			s.put("a.mp4", "old")
-			<-h.entered
+			heard(t, h.entered)
 			s.put("a.mp4", "newer!")
 			wait(t, "the step to be stopped and the next version to get there", func() bool { return f.count("a.mp4", at) == 2 })
 			close(h.release)
@@ -202,7 +202,7 @@ func TestVideoVanished(t *testing.T) {
 	s.films = f
 	stop := s.start(&proc{})
 	path := s.put("a.mp4", "ab")
-	<-h.entered
+	heard(t, h.entered)
 	away := filepath.Join(t.TempDir(), "away")
 	if err := os.Rename(path, away); err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestVideoRestart(t *testing.T) {
 			wait(t, "the film", func() bool { return s.output("a.mp4") == "film <a><b><c><d><e>" })
 			wait(t, "its note", func() bool { return s.record("a.mp4").State == Done })
 		} else {
-			<-h.entered
+			heard(t, h.entered)
 		}
 		stop()
 		names := f.names("a.mp4")
@@ -269,7 +269,7 @@ func TestVideoStale(t *testing.T) {
 	s.films = &films{segments: 2, before: h.before}
 	stop := s.start(&proc{})
 	s.put("a.mp4", "ab")
-	<-h.entered
+	heard(t, h.entered)
 	stop()
 
 	h = hold("render 1")
@@ -277,7 +277,7 @@ func TestVideoStale(t *testing.T) {
 	f.stale = func() bool { return f.count("a.mp4", "plan") == 0 }
 	s.films = f
 	stop = s.start(&proc{})
-	<-h.entered
+	heard(t, h.entered)
 	if err := os.RemoveAll(filepath.Join(s.cfg.State, workName)); err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +316,7 @@ func TestVideoProgress(t *testing.T) {
 	s.films = f
 	s.start(&proc{})
 	s.put("a.mp4", "abcd")
-	<-h.entered
+	heard(t, h.entered)
 	want := `stage=render segment=1 segments=4 frames=14 total=40 faces=3 fps=`
 	wait(t, "the line", func() bool { return strings.Contains(s.logged(), want) })
 	close(h.release)
