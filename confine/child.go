@@ -54,6 +54,7 @@ type child struct {
 
 // start makes a process; it isn't ready before ready has returned.
 func (p *Pool) start(ctx context.Context) (*child, error) {
+	begin := time.Now()
 	calls, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -88,6 +89,7 @@ func (p *Pool) start(ctx context.Context) (*child, error) {
 		c.end(p.o.Log)
 		return nil, err
 	}
+	p.o.Log.DebugContext(ctx, "child started", "child", c.tag, "pid", c.pid, "milliseconds", time.Since(begin).Milliseconds())
 	return c, nil
 }
 

@@ -183,7 +183,6 @@ func (p *Pool) take(ctx context.Context) (*child, error) {
 		}
 		p.o.Log.WarnContext(ctx, "idle child ended", "child", c.tag, "error", c.crash(p.o.Log))
 	}
-	begin := time.Now()
 	c, err := p.start(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -191,7 +190,6 @@ func (p *Pool) take(ctx context.Context) (*child, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	p.o.Log.DebugContext(ctx, "child started", "child", c.tag, "pid", c.pid, "milliseconds", time.Since(begin).Milliseconds())
 	return c, nil
 }
 
