@@ -10,10 +10,10 @@ import (
 )
 
 // work has the child do the call. fit tells whether the child can do another.
-func (p *Pool) work(ctx context.Context, c *child, call Call, args json.RawMessage) (body json.RawMessage, fit bool, err error) {
+func (p *Pool) work(ctx context.Context, c *child, call Call, args json.RawMessage, log *slog.Logger) (body json.RawMessage, fit bool, err error) {
 	c.calls++
-	x := exchange{c: c, call: call, n: uint64(c.calls), log: p.o.Log, known: p.known, answers: map[uint64]error{}}
 	c.printed.forget()
+	x := exchange{c: c, call: call, n: uint64(c.calls), log: log, known: p.known, answers: map[uint64]error{}}
 	body, fit, err = x.run(ctx, args, p.o.Grace)
 	if !x.ended && call.Left != nil {
 		call.Left(c.tag)
@@ -71,7 +71,7 @@ func (x *exchange) run(ctx context.Context, args json.RawMessage, grace time.Dur
 			_ = x.c.send(message{Type: msgCancel, Call: x.n}) // else it is killed
 		case <-kill.C:
 			x.c.end(x.log)
-			x.log.WarnContext(ctx, "child killed: it did not stop", "child", x.c.tag, "call", x.call.Kind, "waited", grace.String())
+			x.log.WarnContext(ctx, "child killed: it did not stop", "waited", grace.String())
 			return nil, false, fmt.Errorf("killed, because it did not stop within %s: %w", grace, ctx.Err())
 		}
 	}
@@ -117,7 +117,7 @@ func (x *exchange) end(m message) (json.RawMessage, bool, error) {
 		return m.Body, !m.Unfit, nil
 	}
 	if m.Failure.Stack != "" {
-		x.log.Error("panic in a child", "child", x.c.tag, "call", x.call.Kind, "error", m.Failure.Text, "stack", m.Failure.Stack)
+		x.log.Error("panic in a child", "error", m.Failure.Text, "stack", m.Failure.Stack)
 	}
 	return nil, !m.Unfit, m.Failure.error(x.known, x.answers)
 }

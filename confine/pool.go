@@ -57,6 +57,7 @@ var errClosed = errors.New("confine: the pool is closed")
 // while Do runs.
 type Call struct {
 	Kind string // the Service knows what it means
+	Name string // of the file, for the log
 	Args any    // marshalled as JSON
 	// Tell takes how far the call is; nil = nobody wants to know. It must
 	// return soon.
@@ -154,17 +155,18 @@ func (p *Pool) Do(ctx context.Context, call Call) (json.RawMessage, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	var c *child
+	fit := false // also where a function of the call panics
+	defer func() { p.put(c, fit) }()
 	for try := 1; ; try++ {
-		c, err := p.take(ctx)
-		if err != nil {
-			<-p.slots
+		if c, err = p.take(ctx); err != nil {
 			return nil, err
 		}
-		log := p.o.Log.With("child", c.tag, "call", call.Kind)
-		body, fit, err := p.work(ctx, c, call, args)
+		log := p.o.Log.With("child", c.tag, "call", call.Kind, "file", call.Name)
+		var body json.RawMessage
+		body, fit, err = p.work(ctx, c, call, args, log)
 		var crash *CrashError
 		if !errors.As(err, &crash) || try == tries || ctx.Err() != nil {
-			p.put(c, fit)
 			return body, err
 		}
 		log.WarnContext(ctx, "child crashed; the call is begun once more", "error", err, "output", crash.Output)
@@ -206,9 +208,13 @@ func (p *Pool) pop() *child {
 	return c
 }
 
-// put gives a child back after a call, and its slot. One that isn't fit any
-// more leaves.
+// put gives back a child, if there is one, and its slot. A child that isn't fit
+// any more leaves.
 func (p *Pool) put(c *child, fit bool) {
+	if c == nil {
+		<-p.slots
+		return
+	}
 	worn := p.o.Calls > 0 && c.calls >= p.o.Calls ||
 		c.memory > 0 && resident(c.pid) > (c.resident+c.memory)/2
 	if fit && !worn {

@@ -244,6 +244,25 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// A panic in a function of the caller takes its child with it, and no more.
+func TestCallerPanics(t *testing.T) {
+	o := options(t, "serve")
+	o.Children = 1
+	p := open(t, o)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_, err := p.Do(t.Context(), Call{Kind: "obey", Args: order{}, Tell: func(json.RawMessage) { panic("oh") }})
+		t.Error(err)
+	}()
+	if body, err := p.Do(t.Context(), Call{Kind: "echo", Args: order{Text: "on"}}); err != nil {
+		t.Errorf("afterwards: %s, %v", body, err)
+	}
+}
+
 // A call that waits for a child gives up when its context ends.
 func TestCancelWaiting(t *testing.T) {
 	o := options(t, "serve")

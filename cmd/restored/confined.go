@@ -69,7 +69,7 @@ func (e *confined) close() error { return e.pool.Close() }
 // do has a child do a call on the file name. What it leaves behind where it is
 // killed lies in the work folder and in that of the output.
 func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim pipeline.Claim, tell pipeline.Tell) (r jobResult, err error) {
-	call := confine.Call{Kind: kind, Args: a}
+	call := confine.Call{Kind: kind, Name: name, Args: a}
 	if tell != nil {
 		call.Tell = func(body json.RawMessage) {
 			var p pipeline.VideoProgress
@@ -88,10 +88,15 @@ func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim p
 		}
 	}
 	call.Left = func(tag string) {
-		for _, dir := range []string{string(a.Work), filepath.Dir(string(a.Out))} {
-			if err := media.RemoveTemps(dir, tag); err != nil {
-				e.log.WarnContext(ctx, "temporaries not removed", "file", name, "error", err)
-			}
+		var err error
+		if len(a.Work) > 0 {
+			err = media.RemoveTemps(string(a.Work), tag)
+		}
+		if len(a.Out) > 0 {
+			err = errors.Join(err, media.RemoveTemps(filepath.Dir(string(a.Out)), tag))
+		}
+		if err != nil {
+			e.log.WarnContext(ctx, "temporaries not removed", "file", name, "error", err)
 		}
 	}
 	body, err := e.pool.Do(ctx, call)
