@@ -444,3 +444,5 @@ func rawDecoder(par *astiav.CodecParameters) (*astiav.CodecContext, error) {
 	}
 	return cc, nil
 }
+
+func keyframe(p *astiav.Packet) bool { return p.Flags()&astiav.PacketFlags(astiav.PacketFlagKey) != 0 }

@@ -123,5 +123,10 @@ func (o Options) photoOptions() media.Options {
 }
 
 // window is how many pictures of a segment are in work at a time: enough to fill
-// a GPU's batch, and on a CPU to align and paste while the model runs.
-func (o Options) window() int { return 8 }
+// two of a GPU's batches; on a CPU to align and paste while the model runs.
+func (e *Engine) window() int {
+	if e.session.Provider() == "cpu" {
+		return 3
+	}
+	return 16
+}

@@ -51,7 +51,7 @@ func (e *Engine) JoinVideo(ctx context.Context, out, work string, claim Claim, t
 	for _, c := range l.Counts {
 		r.Video.Corrupt += c.Corrupt
 	}
-	if !l.restored() {
+	if !l.restored() && !e.o.Video.Always {
 		return r, e.unchangedVideo(ctx, &r, p.Input, out, claim)
 	}
 	segments := make([]string, len(p.Segments))

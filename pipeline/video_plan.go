@@ -26,7 +26,7 @@ type VideoOptions struct {
 	Grain      bool // match the grain of the surroundings in the restored face
 	Partial    bool // a truncated file gives what is there, instead of an error
 	CopyNoFace bool // a video with nothing to restore is copied, not skipped
-	Careful    bool // one decoder thread, after a hang
+	Always     bool // encode also what nothing is restored in, for benchmarks
 }
 
 // A Segment is a piece of a video that is worked on by itself: the pictures with
@@ -146,7 +146,7 @@ func (p *Plan) rate() float64 {
 // settings is a hash of all that shapes a result beside the file.
 func (e *Engine) settings() string {
 	o := e.o
-	o.Workers, o.Detect.Models, o.Video.Careful = 0, "", false
+	o.Workers, o.Detect.Models = 0, ""
 	h := sha256.Sum256(fmt.Appendf(nil, "%d %s %+v", planVersion, e.session.Model().SHA256, o))
 	return hex.EncodeToString(h[:16])
 }

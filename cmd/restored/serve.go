@@ -59,5 +59,5 @@ func (p processor) Process(ctx context.Context, job daemon.Job) (daemon.Result, 
 	if err != nil {
 		return daemon.Result{}, err
 	}
-	return resultOf(job, r)
+	return resultOf(job.In, r)
 }

@@ -45,7 +45,7 @@ func (p runProcessor) Process(ctx context.Context, job daemon.Job) (daemon.Resul
 	if err := os.RemoveAll(work); err != nil {
 		return daemon.Result{}, fmt.Errorf("%s: remove its work folder: %w", job.In, err)
 	}
-	return resultOf(job, r)
+	return resultOf(job.In, r)
 }
 
 // claimOf asks the ledger for paths other than the job's own, and for that one
@@ -61,10 +61,10 @@ func claimOf(job daemon.Job) pipeline.Claim {
 	}
 }
 
-func resultOf(job daemon.Job, r pipeline.Report) (daemon.Result, error) {
+func resultOf(in string, r pipeline.Report) (daemon.Result, error) {
 	report, err := json.Marshal(r)
 	if err != nil {
-		return daemon.Result{}, fmt.Errorf("%s: report: %w", job.In, err)
+		return daemon.Result{}, fmt.Errorf("%s: report: %w", in, err)
 	}
 	return daemon.Result{Out: r.Output, Report: report}, nil
 }
@@ -145,15 +145,14 @@ func (v videos) Render(ctx context.Context, job daemon.VideoJob, segment int, te
 
 // Join implements daemon.Videos.
 func (v videos) Join(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.Result, error) {
-	photo := daemon.Job{ID: job.ID, In: job.In, Out: job.Out, Overwrite: job.Overwrite, Claim: job.Claim}
-	r, err := v.engine.JoinVideo(ctx, job.Out, job.Work, claimOf(photo), told(tell))
+	r, err := v.engine.JoinVideo(ctx, job.Out, job.Work, job.Claim, told(tell))
 	switch {
 	case errors.Is(err, media.ErrVerify):
 		return daemon.Result{}, daemon.KeepWork(err)
 	case err != nil:
 		return daemon.Result{}, stale(err)
 	}
-	return resultOf(photo, r)
+	return resultOf(job.In, r)
 }
 
 // stale names the pipeline's error of that kind as the daemon knows it.
