@@ -65,7 +65,7 @@ func serveFake(how string) error {
 		switch {
 		case how == "crash":
 			raise(syscall.SIGSEGV)
-		case how == "once" && !first(s.Tag):
+		case how == "once" && !first(os.Getenv("TEST_CONFINE_FIRST")):
 			raise(syscall.SIGSEGV)
 		case st.Fail != "":
 			return nil, nil, fmt.Errorf("%s: %w", st.Fail, syscall.ENOENT)
@@ -74,9 +74,9 @@ func serveFake(how string) error {
 	})
 }
 
-// first tells whether this is the first child that opens in its parent's life.
-func first(string) bool {
-	f, err := os.OpenFile(os.Getenv("TEST_CONFINE_FIRST"), os.O_CREATE|os.O_EXCL, 0o600)
+// first tells whether this is the first call with the file, in whatever process.
+func first(file string) bool {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return false
 	}
@@ -156,12 +156,10 @@ func (f fake) misbehave(kind string, o order, p *Parent) (any, error) {
 		fmt.Fprintln(os.Stderr, "free(): invalid pointer")
 		raise(o.Signal)
 	case "once": // crashes in the first child only
-		if mark, err := os.OpenFile(o.File, os.O_CREATE|os.O_EXCL, 0o600); err != nil {
-			return f.tag, nil
-		} else if err := mark.Close(); err != nil {
-			return nil, err
+		if first(o.File) {
+			raise(o.Signal)
 		}
-		raise(o.Signal)
+		return f.tag, nil
 	case "wild":
 		go func() { panic("in a goroutine of its own") }()
 		select {}
