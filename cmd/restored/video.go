@@ -22,7 +22,7 @@ func isInput(name string) bool { return media.IsPhotoName(name) || media.IsVideo
 // runProcessor lets `restored run` work on one file after the other, a video with
 // its own folder under work, in which an interrupted run goes on.
 type runProcessor struct {
-	engine *pipeline.Engine
+	engine engine
 	work   string
 	bar    *progress
 }
@@ -48,10 +48,13 @@ func (p runProcessor) Process(ctx context.Context, job daemon.Job) (daemon.Resul
 	return resultOf(job.In, r)
 }
 
-// claimOf asks the ledger for paths other than the job's own.
+// claimOf asks the ledger for paths other than the job's own, and for that one
+// too where it is asked for again: a process that crashed may have written there.
 func claimOf(job daemon.Job) pipeline.Claim {
+	asked := false
 	return func(ctx context.Context, out string) (bool, error) {
-		if out == job.Out {
+		if out == job.Out && !asked {
+			asked = true
 			return job.Overwrite, nil
 		}
 		return job.Claim(ctx, out)
@@ -116,7 +119,7 @@ func seconds(s float64) string {
 }
 
 // videos lets the daemon work on videos by the pipeline, step by step.
-type videos struct{ engine *pipeline.Engine }
+type videos struct{ engine engine }
 
 // Plan implements daemon.Videos.
 func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.VideoPlan, error) {
