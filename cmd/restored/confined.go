@@ -133,12 +133,6 @@ func (e *confined) Photo(ctx context.Context, in, out string, claim pipeline.Cla
 	return r.Report, err
 }
 
-// Video implements engine.
-func (e *confined) Video(ctx context.Context, in, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error) {
-	r, err := e.do(ctx, jobVideo, in, jobArgs{In: []byte(in), Out: []byte(out), Work: []byte(work)}, claim, tell)
-	return r.Report, err
-}
-
 // DryPlan implements engine.
 func (e *confined) DryPlan(ctx context.Context, in string) (pipeline.Plan, error) {
 	r, err := e.do(ctx, jobDryPlan, in, jobArgs{In: []byte(in)}, nil, nil)

@@ -20,7 +20,6 @@ import (
 // An engine works on files: pipeline.Engine in this process, confined in others.
 type engine interface {
 	Photo(ctx context.Context, in, out string, claim pipeline.Claim) (pipeline.Report, error)
-	Video(ctx context.Context, in, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error)
 	DryPlan(ctx context.Context, in string) (pipeline.Plan, error)
 	PlanVideo(ctx context.Context, in, work string, tell pipeline.Tell) (pipeline.Plan, error)
 	AnalyseSegment(ctx context.Context, work string, segment int, careful bool, tell pipeline.Tell) error
@@ -31,7 +30,6 @@ type engine interface {
 // The kinds of calls of a child, named as the engine's methods.
 const (
 	jobPhoto   = "photo"
-	jobVideo   = "video"
 	jobDryPlan = "dry plan"
 	jobPlan    = "plan"
 	jobAnalyse = "analyse"
@@ -136,8 +134,6 @@ func (s jobService) Do(ctx context.Context, kind string, args json.RawMessage, p
 	switch kind {
 	case jobPhoto:
 		r.Report, err = s.engine.Photo(ctx, in, out, claim)
-	case jobVideo:
-		r.Report, err = s.engine.Video(ctx, in, out, work, claim, tell)
 	case jobDryPlan:
 		r.Plan, err = s.engine.DryPlan(ctx, in)
 	case jobPlan:

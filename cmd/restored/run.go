@@ -82,7 +82,7 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 		if r.dry {
 			err = r.plans(ctx, e)
 		} else {
-			err = r.process(ctx, cfg.WorkerCount(), e, total)
+			err = r.process(ctx, cfg, e, total)
 		}
 		err = errors.Join(err, e.close())
 	}
@@ -97,8 +97,8 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
-// process restores every input on so many workers.
-func (r *runner) process(ctx context.Context, workers int, e engine, total int) error {
+// process restores every input.
+func (r *runner) process(ctx context.Context, cfg *config.Config, e engine, total int) error {
 	state, err := runState(r.out)
 	if err != nil {
 		return err
@@ -111,12 +111,14 @@ func (r *runner) process(ctx context.Context, workers int, e engine, total int) 
 		return errors.Join(err, ledger.Close())
 	}
 	r.bar = newProgress(r.stderr, total)
-	p := runProcessor{e, filepath.Join(state, "work"), r.bar}
+	p := runProcessor{e, filepath.Join(state, "work"), r.bar, daemon.RunOptions{
+		Stall: cfg.Video.Stall, Reserve: int64(cfg.Disk.Reserve), Log: newLogger(r.bar.lines(), "warn"),
+	}}
 	targets := make(chan target)
 	var wg sync.WaitGroup
 	var walkErr error
 	wg.Go(func() { walkErr = walkInputs(ctx, r.paths, r.out, targets) })
-	for range workers {
+	for range cfg.WorkerCount() {
 		wg.Go(func() {
 			for t := range targets {
 				rec, skipped, err := ledger.Process(ctx, p, t.in, t.out, r.force)

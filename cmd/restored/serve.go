@@ -42,7 +42,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 		return err
 	}
 	d, err := daemon.New(cfg, daemon.Deps{
-		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{e}, IsVideo: media.IsVideoName, Log: log,
+		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
 	})
 	if err == nil {
 		err = d.Run(ctx)
