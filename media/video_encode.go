@@ -91,14 +91,12 @@ func chooseEncoding(ctx context.Context, v *Video, o EncodeOptions) (Encoding, e
 	if err != nil {
 		return Encoding{}, err
 	}
-	if s.Picture.HDR {
-		var lost bool
-		if base.HDR, lost, err = readHDR(ctx, v.Path, v.Main); err != nil {
-			return Encoding{}, err
-		}
-		if lost {
-			base.note("dynamic HDR metadata (HDR10+ or Dolby Vision) is lost")
-		}
+	var lost bool
+	if base.HDR, lost, err = readHDR(ctx, v.Path, v.Main, s.Picture.HDR); err != nil {
+		return Encoding{}, err
+	}
+	if lost {
+		base.note("dynamic HDR metadata (HDR10+ or Dolby Vision) is lost")
 	}
 	e, video, err := firstEncoder(base, s, o)
 	if err != nil {
@@ -185,21 +183,13 @@ func firstEncoder(base Encoding, s *Stream, o EncodeOptions) (Encoding, *astiav.
 			if e.PixelFormat != want {
 				e.note("%s can't hold %s: encoded as %s", name, want, e.PixelFormat)
 			}
-			if family(s.Codec) != family(e.Codec) {
+			if s.Codec != e.Codec {
 				e.note("%s becomes %s (%s)", s.Codec, e.Codec, name)
 			}
 			return e, par, nil
 		}
 	}
 	return base, nil, fmt.Errorf("%w: %w", ErrUnsupported, errors.Join(why...))
-}
-
-// family of codecs: what "auto" doesn't leave.
-func family(codec string) string {
-	if codec == "vp8" {
-		return "vp9"
-	}
-	return codec
 }
 
 // encodersFor names the encoders for "auto", the best first.
@@ -239,7 +229,8 @@ var encoders = map[string]encoderDefaults{
 	"libx265":    {"hevc", 18, "crf", "medium", "preset", map[string]string{"x265-params": "open-gop=0:info=0:repeat-headers=0:log-level=none"}},
 	"libsvtav1":  {"av1", 20, "crf", "7", "preset", nil},
 	"libaom-av1": {"av1", 18, "crf", "6", "cpu-used", map[string]string{"b": "0", "row-mt": "1", "lag-in-frames": "25"}},
-	"libvpx-vp9": {"vp9", 16, "crf", "4", "cpu-used", map[string]string{"b": "0", "row-mt": "1", "lag-in-frames": "25", "auto-alt-ref": "1"}},
+	// realtime: four times as fast as "good", for 5 % more bytes at the same likeness.
+	"libvpx-vp9": {"vp9", 16, "crf", "6", "cpu-used", map[string]string{"b": "0", "deadline": "realtime", "row-mt": "1", "lag-in-frames": "25"}},
 	"ffv1":       {"ffv1", 0, "", "", "", map[string]string{"level": "3", "slicecrc": "1", "context": "0"}},
 	"h264_nvenc": {"h264", 17, "cq", "p5", "preset", map[string]string{"rc": "vbr", "b": "0", "forced-idr": "1"}},
 	"hevc_nvenc": {"hevc", 18, "cq", "p5", "preset", map[string]string{"rc": "vbr", "b": "0", "forced-idr": "1"}},
@@ -262,7 +253,13 @@ func (e *Encoding) setEncoder(name, want string, o EncodeOptions) error {
 		return fmt.Errorf("encoder %s isn't in this FFmpeg", name)
 	}
 	e.Encoder, e.Codec = name, d.codec
-	if e.PixelFormat = bestFormat(codec, want); e.PixelFormat == "" {
+	if e.PixelFormat = bestFormat(codec, want); e.vaapi() {
+		e.PixelFormat = "nv12"
+		if strings.Contains(want, "10") {
+			e.PixelFormat = "p010le"
+		}
+	}
+	if e.PixelFormat == "" {
 		return fmt.Errorf("encoder %s takes no pictures like %s", name, want)
 	}
 	maps.Copy(e.Options, d.more)
@@ -286,7 +283,8 @@ func (e *Encoding) setEncoder(name, want string, o EncodeOptions) error {
 			e.Options["x264-params"] += ":videoformat=component"
 		}
 	case "libx265":
-		e.Options["x265-params"] += ":frame-threads=" + strconv.Itoa(min(e.Threads, 8)) + e.x265HDR()
+		// Its lookahead depends on the number of threads, too.
+		e.Options["x265-params"] += fmt.Sprintf(":frame-threads=%d:pools=%d", min(e.Threads, 8), e.Threads) + e.x265HDR()
 	case "libsvtav1":
 		e.Options["svtav1-params"] = e.svtParams()
 	case "ffv1":
@@ -329,6 +327,9 @@ func (e *Encoding) svtParams() string {
 	return s
 }
 
+// vaapi tells that the encoder takes only pictures that lie in its GPU.
+func (e *Encoding) vaapi() bool { return strings.HasSuffix(e.Encoder, "_vaapi") }
+
 // bestFormat is want, if the encoder takes it, else what loses least.
 func bestFormat(codec *astiav.Codec, want string) string {
 	f := astiav.FindPixelFormatByName(want)
@@ -367,6 +368,9 @@ func (e *Encoding) try() (*astiav.CodecParameters, error) {
 		return nil, err
 	}
 	defer closeEncoder(cc, true)
+	if e.vaapi() {
+		return parametersOf(cc) // that it opens must do
+	}
 	p := astiav.AllocPacket()
 	defer p.Free()
 	if err = sendBlack(cc); err == nil {
@@ -378,6 +382,10 @@ func (e *Encoding) try() (*astiav.CodecParameters, error) {
 	if err != nil {
 		return nil, nativeError(err)
 	}
+	return parametersOf(cc)
+}
+
+func parametersOf(cc *astiav.CodecContext) (*astiav.CodecParameters, error) {
 	par := astiav.AllocCodecParameters()
 	if err := par.FromCodecContext(cc); err != nil {
 		par.Free()
@@ -454,10 +462,9 @@ func (e *Encoding) open(threads int) (*astiav.CodecContext, error) {
 	}
 	threads = max(threads, 1)
 	switch e.Encoder {
-	case "libx264":
-		cc.SetThreadCount(e.Threads)
-	case "libx265":
-		o["x265-params"] += ":pools=" + strconv.Itoa(threads)
+	case "libx264", "libvpx-vp9", "libaom-av1":
+		cc.SetThreadCount(e.Threads) // which shapes what they write
+	case "libx265": // its parameters say it
 	case "libsvtav1":
 		o["svtav1-params"] += ":lp=" + strconv.Itoa(threads)
 	default:
@@ -479,6 +486,12 @@ func (e *Encoding) open(threads int) (*astiav.CodecContext, error) {
 	}
 	cc.SetGopSize(e.Keyint)
 	cc.SetFlags(astiav.NewCodecContextFlags(astiav.CodecContextFlagGlobalHeader, astiav.CodecContextFlagClosedGop, astiav.CodecContextFlagBitexact))
+	if e.vaapi() {
+		if err := useVAAPI(cc, cc.PixelFormat()); err != nil {
+			cc.Free()
+			return nil, nativeError(err)
+		}
+	}
 	if err := cc.Open(codec, opts); err != nil {
 		cc.Free()
 		return nil, nativeError(err)

@@ -336,9 +336,21 @@ func (e *Encoding) setTags(o *output, muxer string, in *input, provenance bool) 
 			set("video_track_timescale", strconv.Itoa(max(tb.Den()/max(tb.Num(), 1), 1))),
 			set("movie_timescale", strconv.Itoa(movieScale(in))))
 	case muxTS:
-		return set("mpegts_copyts", "1")
+		err := set("mpegts_copyts", "1")
+		if m2ts(in.file) {
+			err = errors.Join(err, set("mpegts_m2ts_mode", "1"))
+		}
+		return err
 	}
 	return nil
+}
+
+// m2ts tells whether a transport stream's packets have four bytes more, as
+// cameras and Blu-rays write them.
+func m2ts(f *os.File) bool {
+	var b [4 + 192 + 1]byte
+	n, _ := f.ReadAt(b[:], 0)
+	return n == len(b) && b[4] == 0x47 && b[4+192] == 0x47 && (b[0] != 0x47 || b[188] != 0x47)
 }
 
 // movFlags decides where the index and the tags of an MP4 or QuickTime file lie.
