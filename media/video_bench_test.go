@@ -1,6 +1,7 @@
 package media
 
 import (
+	"errors"
 	"io"
 	"path/filepath"
 	"strconv"
@@ -91,7 +92,7 @@ func encodeWhole(b *testing.B, v *Video, e Encoding) int {
 		p.Release()
 		n++
 	}
-	if err := <-failed; err != io.EOF {
+	if err := <-failed; !errors.Is(err, io.EOF) {
 		b.Fatal(err)
 	}
 	if err := w.Finish(ctx); err != nil {

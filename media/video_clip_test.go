@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -82,7 +83,7 @@ func encodeSegments(t testing.TB, ctx context.Context, v *Video, e Encoding, n, 
 	}
 	for {
 		p, err := r.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

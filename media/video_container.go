@@ -68,30 +68,47 @@ func naturalMuxer(v *Video) string {
 // another keeps more.
 func (e *Encoding) chooseContainer(in *input, v *Video, video *astiav.CodecParameters) error {
 	type choice struct {
-		muxer string
-		keep  []int
-		lost  []int
+		muxer      string
+		keep, lost []int
+		worse      int // what is lost, counted
 	}
 	var choices []choice
 	natural := naturalMuxer(v)
-	for _, m := range []string{natural, muxMatroska} {
-		if m == "" || m == muxMatroska && len(choices) > 0 && choices[0].muxer == m {
+	tried := []string{natural, muxMatroska}
+	if turned(v) {
+		tried = append(tried, muxMOV)
+	}
+	for i, m := range tried {
+		if m == "" || slices.Contains(tried[:i], m) {
 			continue
 		}
 		keep, lost, err := e.holds(m, in, v.Main, video)
 		if err != nil {
 			continue
 		}
-		choices = append(choices, choice{m, keep, lost})
+		c := choice{m, keep, lost, len(lost)}
+		if turned(v) && !turns[m] {
+			c.worse += 1000
+		}
+		if len(v.Chapters) > 0 && chapterless[m] {
+			c.worse++
+		}
+		choices = append(choices, c)
 	}
 	if len(choices) == 0 {
 		return fmt.Errorf("%w: no container holds %s", ErrUnsupported, e.Codec)
 	}
 	best := choices[0]
 	for _, c := range choices[1:] {
-		if len(c.lost) < len(best.lost) {
+		if c.worse < best.worse {
 			best = c
 		}
+	}
+	if turned(v) && !turns[best.muxer] {
+		return fmt.Errorf("%w: no container that holds %s says how to turn it", ErrUnsupported, e.Codec)
+	}
+	if len(v.Chapters) > 0 && chapterless[best.muxer] {
+		e.note("the chapters are lost: %s can't hold them", best.muxer)
 	}
 	e.Muxer, e.Streams, e.Kept = best.muxer, best.keep, best.muxer == natural
 	e.Extension = extensions[e.Muxer][0]
@@ -106,6 +123,14 @@ func (e *Encoding) chooseContainer(in *input, v *Video, video *astiav.CodecParam
 		e.note("stream %d (%s, %s) is lost: %s can't hold it", i, s.CodecParameters().CodecType(), codecName(s), e.Muxer)
 	}
 	return nil
+}
+
+// turns are the containers that say how a player is to turn the pictures.
+var turns = map[string]bool{muxMP4: true, muxMOV: true, mux3GP: true}
+
+func turned(v *Video) bool {
+	p := v.Stream().Picture
+	return p.Rotation != 0 || p.Flip
 }
 
 func codecName(s *astiav.Stream) string {

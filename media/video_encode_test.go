@@ -63,6 +63,10 @@ func TestChooseEncoding(t *testing.T) {
 			t.Errorf("%s: another encoding after JSON: %v", b, err)
 		}
 	}
+	turned := clip(t, "t.mp4", "-i "+v.Path+" -c copy -metadata:s:v rotate=180")
+	if e, err := ChooseEncoding(turned, EncodeOptions{Encoder: "ffv1"}); err != nil || e.Muxer != muxMOV || e.OutputPath("t.mp4") != "t.mp4.mov" {
+		t.Errorf("a turned video without its turn: %+v, %v", e, err)
+	}
 	// Without its device an encoder of a GPU is refused, and with it it works.
 	for _, name := range []string{"h264_nvenc", "hevc_vaapi", "h264_qsv"} {
 		if _, err := ChooseEncoding(v, EncodeOptions{Encoder: name}); err != nil && !strings.Contains(err.Error(), name) {

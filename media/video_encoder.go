@@ -233,7 +233,7 @@ func closeEncoder(cc *astiav.CodecContext, used bool) {
 // silent stops libsvtav1, once, from writing to the process's standard error.
 var silent = sync.OnceFunc(func() {
 	if os.Getenv("SVT_LOG") == "" {
-		os.Setenv("SVT_LOG", "-1")
+		_ = os.Setenv("SVT_LOG", "-1")
 	}
 })
 

@@ -107,6 +107,7 @@ func joinVideo(ctx context.Context, v *Video, e Encoding, segments []string, pat
 	if err := rename(tmp, path, o.Overwrite); err != nil {
 		return info, err
 	}
+	j.notes = append(j.notes, j.repaired()...)
 	info = JoinInfo{
 		Path: path, Muxer: e.Muxer, Bytes: st.Size(), Frames: j.video.count, Copied: len(e.Streams) - 1,
 		Notes: append(slices.Clone(e.Notes), j.notes...),
@@ -133,6 +134,16 @@ func (j *joiner) Close() {
 	if j.out != nil {
 		j.out.Free()
 	}
+}
+
+// repaired tells of streams whose times went back.
+func (j *joiner) repaired() (notes []string) {
+	for i, c := range j.copied {
+		if c != nil && c.fixed > 0 {
+			notes = append(notes, fmt.Sprintf("stream %d: %d packets with times that go back, moved", i, c.fixed))
+		}
+	}
+	return notes
 }
 
 func (j *joiner) progress(share float64) {
@@ -196,7 +207,11 @@ func (j *joiner) addTags(tmp string) error {
 			return fmt.Errorf("write the tags: %w", err)
 		}
 	}
-	xmp, err := readXMP(j.in.file)
+	st, err := j.in.file.Stat()
+	if err != nil {
+		return err
+	}
+	xmp, err := readXMP(j.in.file, st.Size())
 	if err != nil {
 		return fmt.Errorf("read the source's XMP: %w", err)
 	}

@@ -222,7 +222,9 @@ func sameTimes(t *testing.T, r rewritten) {
 	}
 	duration := func(path string) float64 {
 		var start, f float64
-		fmt.Sscanf(ffprobe(t, path, "-show_entries format=start_time,duration -of csv=p=0")[0], "%g,%g", &start, &f)
+		if _, err := fmt.Sscanf(ffprobe(t, path, "-show_entries format=start_time,duration -of csv=p=0")[0], "%g,%g", &start, &f); err != nil {
+			t.Fatal(err)
+		}
 		if strings.HasSuffix(path, ".mkv") || strings.HasSuffix(path, ".webm") {
 			f -= start // Matroska counts from zero
 		}

@@ -220,17 +220,9 @@ func fastStart(f *os.File) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for at := int64(0); at+8 <= st.Size(); {
-		size, kind, err := boxAt(f, at, st.Size())
-		if err != nil || kind == "mdat" || kind == "moof" {
-			return false, nil // what is damaged has been opened all the same
-		}
-		if kind == "moov" {
-			return true, nil
-		}
-		at += size
-	}
-	return false, nil
+	index, _, ok := findBox(f, 0, st.Size(), "moov")
+	data, _, any := findBox(f, 0, st.Size(), "mdat")
+	return ok && (!any || index < data), nil
 }
 
 // try writes the header into nowhere.

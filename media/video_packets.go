@@ -30,7 +30,7 @@ func (s *packetSource) peek(ctx context.Context, want []*copiedStream) (*astiav.
 	}
 	for !s.done {
 		err := s.in.while(ctx, func() error { return s.in.next(s.p, &s.ended) })
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			s.done = true
 			break
 		}

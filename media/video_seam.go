@@ -19,7 +19,7 @@ type seam struct {
 const seamPackets = 6
 
 // seams feeds the decoders that have begun at the last seams.
-func (c *check) seams(p *astiav.Packet, tb astiav.Rational) error {
+func (c *check) seams(p *astiav.Packet) error {
 	n := len(c.pts)
 	if _, ok := slices.BinarySearch(c.j.video.seams, int64(n)); ok {
 		if !keyframe(p) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -204,6 +205,10 @@ func square(r Rational) Rational {
 // chapterless are the containers without chapters.
 var chapterless = map[string]bool{muxTS: true, muxFLV: true, mux3GP: true}
 
+// own are tags that are the container's own business.
+var own = map[string]bool{"major_brand": true, "minor_version": true, "compatible_brands": true, "encoder": true, "ENCODER": true, "DURATION": true}
+
+// chapters compares them, and the tags of the whole.
 func (c *check) chapters(ctx context.Context, path string) error {
 	if chapterless[c.j.e.Muxer] {
 		return nil
@@ -214,6 +219,11 @@ func (c *check) chapters(ctx context.Context, path string) error {
 	}
 	if len(got.Chapters) != len(c.j.v.Chapters) {
 		return fmt.Errorf("%d chapters, want %d", len(got.Chapters), len(c.j.v.Chapters))
+	}
+	for k, w := range c.j.v.Metadata {
+		if !own[k] && !slices.ContainsFunc(slices.Collect(maps.Keys(got.Metadata)), func(g string) bool { return strings.EqualFold(g, k) && got.Metadata[g] == w }) {
+			c.j.notes = append(c.j.notes, fmt.Sprintf("the tag %s is lost: %s can't hold it", k, c.j.e.Muxer))
+		}
 	}
 	for i, g := range got.Chapters {
 		w := c.j.v.Chapters[i]
@@ -229,7 +239,6 @@ func (c *check) read(ctx context.Context) error {
 	p := astiav.AllocPacket()
 	defer p.Free()
 	main := slices.Index(c.source, c.j.v.Main)
-	tb := c.in.fc.Streams()[main].TimeBase()
 	span := c.j.video.times[len(c.j.video.times)-1] - c.j.video.times[0] + 1
 	var ended string
 	for n := 0; ; n++ {
@@ -238,7 +247,7 @@ func (c *check) read(ctx context.Context) error {
 			c.j.progress(0.7 + 0.3*float64(done)/float64(span))
 		}
 		err := c.in.while(ctx, func() error { return c.in.next(p, &ended) })
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -250,7 +259,7 @@ func (c *check) read(ctx context.Context) error {
 			if len(c.pts) == 0 || p.Pts() > c.lastAt {
 				c.lastAt, c.last = p.Pts(), p.Duration()
 			}
-			if err := c.seams(p, tb); err != nil {
+			if err := c.seams(p); err != nil {
 				return err
 			}
 			c.pts = append(c.pts, p.Pts())

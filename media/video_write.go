@@ -274,7 +274,7 @@ func readHDR(ctx context.Context, path string, stream int, decode bool) (h *HDR,
 		}
 		return err
 	})
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, err
 	}
 	return hdrFromC(&c), c.has_dynamic != 0, nil
