@@ -1,7 +1,8 @@
 // Package media opens photos as upright pixels in memory and writes edited
-// pixels back as the same kind of file.
+// pixels back as the same kind of file; and it reads videos, picture by
+// picture, in their own planes.
 //
-// # Flow
+// # Flow of a photo
 //
 //	Startup → OpenPhoto → (the caller edits Photo.Image) → Photo.Save → Shutdown
 //
@@ -39,9 +40,38 @@
 // a truncated JPEG then opens as if whole. JPEG, PNG and WebP are decoded by
 // one thread in any case.
 //
+// # Reading a video
+//
+//	ProbeVideo → IndexVideo → Index.Segments → for each: OpenReader → Next … → Close
+//
+// ProbeVideo tells what a container says of itself, IndexVideo demuxes it once
+// to count its pictures and find its keyframes, and a Reader decodes the
+// pictures of one span of timestamps. FFmpeg reads the file through one open
+// file of ours and can open nothing else: playlists, external references and
+// addresses lead nowhere.
+//
+// A picture has one timestamp, however the file is read: that of its packet,
+// else, where the container has only those of decoding, that of the packet
+// which brought it out of the decoder. Timestamps ascend strictly. So that
+// reading from the middle gives the same as reading from the start, a Reader
+// seeks only in containers whose packets all bear their own timestamps; in
+// others it demuxes what stands before, which costs the reading of the file but
+// no decoding. It begins at a keyframe from which the decoder gives the same
+// pictures as one that has seen all before, and it checks that the first one to
+// come isn't after From. What begins nowhere but at its start (GIF, H.264 with
+// gradual refresh) is read from there.
+//
+// The planes are FFmpeg's own memory, without a copy, until Release. Formats
+// other than planar YUV or gray are converted (WorkFormat).
+//
+// FFmpeg is bound by go-astiav; what that lacks is in video_read.c. The first
+// field of astiav's types is the C pointer, which is how the two meet
+// (pointer in video_open.go).
+//
 // # Ownership
 //
-// Nothing native outlives a call: Photo holds Go memory only and needs no
+// A Reader and each Picture hold native memory until Close and Release; their
+// order doesn't matter. Of photos nothing native outlives a call: Photo holds Go memory only and needs no
 // Close. libvips keeps no cache of operations (it would hold Go pointers).
 // Startup and Shutdown are for package main; libvips can't be started again.
 package media

@@ -102,7 +102,7 @@ func TestSegmentsAreTheSame(t *testing.T) {
 	} {
 		t.Run(c.encoder+" "+c.format, func(t *testing.T) {
 			v := clip(t, "a.mkv", "-f lavfi -i testsrc2=s=96x80:r=25:d=0.8 -c:v ffv1 -pix_fmt "+c.format)
-			e, err := ChooseEncoding(v, EncodeOptions{Encoder: c.encoder})
+			e, err := ChooseEncoding(v, EncodeOptions{Encoder: c.encoder, Preset: map[string]string{"libaom-av1": "8"}[c.encoder]})
 			if err != nil {
 				t.Fatal(err)
 			}

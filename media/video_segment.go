@@ -213,7 +213,7 @@ func (w *SegmentWriter) put() error {
 	if n < 0 || n >= int64(len(w.pts)) || w.packet.Dts() > n {
 		return fmt.Errorf("%s made a packet of picture %d, having %d", w.e.Encoder, n, len(w.pts))
 	}
-	if w.written == 0 && !w.packet.Flags().Has(astiav.PacketFlagKey) {
+	if w.written == 0 && !keyframe(w.packet) {
 		return fmt.Errorf("%s doesn't begin with a keyframe", w.e.Encoder)
 	}
 	if w.packet.Size() == 0 {

@@ -6,6 +6,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -13,9 +14,19 @@ import (
 	"github.com/asticode/go-astiav"
 )
 
-// seekable are the containers whose packets bear their own timestamps, so that
-// those read from the middle are those of a read from the start.
-var seekable = []string{"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut", "flv"}
+// Kinds of containers, by their demuxers.
+var (
+	// Packets bear their own timestamps, and those read from the middle are
+	// those of a read from the start.
+	seekable = []string{"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut", "flv"}
+	// The same may be true: an index tells. In the first two timestamps may be
+	// missing; in AVI damage makes the chunks' numbers other than its table's.
+	streams = []string{"mpegts", "mpeg"}
+	tables  = []string{"avi"}
+	// A packet's place is its time. What FFmpeg derives beyond that depends on
+	// where reading began, so it mustn't.
+	placed = []string{"avi"}
+)
 
 // margins are how much before From a keyframe is looked for, until the first
 // picture that comes out isn't after From.
@@ -32,7 +43,7 @@ func (r *Reader) start(ctx context.Context) error {
 	}
 	switch {
 	case r.codec == "gif" || r.picture.PixelFormat == "pal8": // pictures build on all before
-	case slices.Contains(seekable, r.v.Format):
+	case slices.Contains(seekable, r.v.Format), r.o.Direct && slices.Contains(slices.Concat(streams, tables), r.v.Format):
 		for _, m := range margins {
 			if ok, err := r.seek(ctx, r.o.From-r.ticks(m)); ok || err != nil {
 				return err
@@ -73,7 +84,7 @@ func (r *Reader) begin() error {
 	if err != nil {
 		return err
 	}
-	r.dec, r.last, r.ended, r.before, r.used = d, NoTime, false, 0, true
+	r.dec, r.last, r.guessed, r.ended, r.eof, r.before, r.used = d, NoTime, false, false, false, 0, true
 	return nil
 }
 
@@ -98,16 +109,20 @@ func (r *Reader) seek(ctx context.Context, target int64) (bool, error) {
 	}
 	for {
 		p, err := r.dec.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return false, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		if !keyframe(p) {
+		if !r.in.entry(p) {
 			continue
 		}
-		if p.Pts() == NoTime || p.Pts() > r.o.From {
+		at := p.Pts()
+		if at == NoTime && r.v.Format == "avi" {
+			at = p.Dts()
+		}
+		if at == NoTime || at > r.o.From {
 			return false, nil
 		}
 		if err := r.hold(p); err != nil {
@@ -116,8 +131,6 @@ func (r *Reader) seek(ctx context.Context, target int64) (bool, error) {
 		return r.reaches(ctx)
 	}
 }
-
-func keyframe(p *astiav.Packet) bool { return p.Flags()&astiav.PacketFlags(astiav.PacketFlagKey) != 0 }
 
 // hold puts a packet before those that the decoder reads itself.
 func (r *Reader) hold(p *astiav.Packet) error {
@@ -139,6 +152,11 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	d := r.dec
+	count, err := newCounter(r.in.stream(r.v.Main), r.codec)
+	if err != nil {
+		return false, err
+	}
+	defer count.Close()
 	var held []*astiav.Packet // from the last keyframe but one
 	lastKey, bytes := -1, 0
 	free := func(n int) {
@@ -150,17 +168,18 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 	}
 	for bytes < maxHeld {
 		p, err := d.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			free(len(held))
 			return false, err
 		}
-		if keyframe(p) {
+		if r.in.entry(p) && count.clean() {
 			free(max(lastKey, 0))
 			lastKey = len(held)
 		}
+		count.pictures(p)
 		own := p.Clone()
 		if own == nil {
 			free(len(held))
@@ -168,7 +187,7 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 		}
 		held = append(held, own)
 		bytes += own.Size()
-		if at := own.Dts(); at != NoTime && at > r.o.From || at == NoTime && own.Pts() != NoTime && own.Pts() > r.o.From && keyframe(own) {
+		if at := own.Dts(); at != NoTime && at > r.o.From || at == NoTime && own.Pts() != NoTime && own.Pts() > r.o.From && r.in.entry(own) {
 			break
 		}
 	}
@@ -187,7 +206,7 @@ func (r *Reader) reaches(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	if len(r.ready) == 0 {
+	if len(r.ready) == 0 || r.guessed {
 		return false, nil
 	}
 	at := r.ready[0].PTS

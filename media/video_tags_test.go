@@ -53,7 +53,7 @@ func TestTagsOfMP4(t *testing.T) {
 	}
 	if _, err := exec.LookPath("exiftool"); err == nil {
 		out, err := exec.CommandContext(t.Context(), "exiftool", "-G", "-s", r.out).CombinedOutput()
-		if err != nil || strings.Count(string(out), DigitalSource) < 2 || !strings.Contains(string(out), "mine & yours") {
+		if err != nil || !strings.Contains(string(out), DigitalSource) || !strings.Contains(string(out), "mine & yours") {
 			t.Errorf("exiftool: %v\n%s", err, out)
 		}
 	}

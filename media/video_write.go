@@ -295,3 +295,6 @@ func opusDelay(s *astiav.Stream) int64 {
 	ns := C.av_rescale_q(C.int64_t(c.codecpar.initial_padding), C.AVRational{1, 48000}, C.AVRational{1, 1e9})
 	return int64(C.av_rescale_q(ns, C.AVRational{1, 1e9}, c.time_base))
 }
+
+// keyframe tells whether decoding may begin with a packet.
+func keyframe(p *astiav.Packet) bool { return p.Flags().Has(astiav.PacketFlagKey) }
