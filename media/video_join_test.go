@@ -2,6 +2,7 @@ package media
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -292,7 +293,7 @@ func samePictures(t *testing.T, r rewritten, depth int) {
 	for i := 0; ; i++ {
 		p, err := a.Next(ctx)
 		q, err2 := b.Next(ctx)
-		if err == io.EOF && err2 == io.EOF {
+		if errors.Is(err, io.EOF) && errors.Is(err2, io.EOF) {
 			if i != len(r.pts) {
 				t.Errorf("%d pictures decoded, want %d", i, len(r.pts))
 			}
