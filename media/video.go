@@ -114,7 +114,7 @@ type Index struct {
 	Keyframes []int64 `json:"keyframes"`           // timestamps, ascending, at least a second apart; at these it can be cut
 	Variable  bool    `json:"variable"`            // the pictures' distances differ by more than rounding
 	Direct    bool    `json:"direct"`              // all pictures bear their own timestamps: goes into ReadOptions
-	Corrupt   int64   `json:"corrupt"`             // packets that the demuxer calls corrupt
+	Corrupt   int64   `json:"corrupt"`             // packets that the demuxer calls corrupt, and places where it reads over damage
 	Truncated string  `json:"truncated,omitempty"` // why the file ends too early, if it does
 	Bytes     int64   `json:"bytes"`               // of the main stream's packets
 	Other     int64   `json:"other"`               // bytes of all other streams' packets

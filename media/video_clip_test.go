@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -54,7 +55,11 @@ func rewrite(t testing.TB, src string, n int, eo EncodeOptions) rewritten {
 		t.Fatal(err)
 	}
 	segments, pts := encodeSegments(t, ctx, v, e, n, 2)
-	o := JoinOptions{Provenance: true, Expect: Index{Frames: int64(len(pts))}}
+	index, err := IndexVideo(ctx, v, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := JoinOptions{Provenance: true, Expect: index}
 	out := filepath.Join(t.TempDir(), "out"+filepath.Ext(src))
 	info, err := JoinVideo(ctx, v, e, segments, out, o)
 	if err != nil {
@@ -82,7 +87,7 @@ func encodeSegments(t testing.TB, ctx context.Context, v *Video, e Encoding, n, 
 	}
 	for {
 		p, err := r.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -51,6 +51,10 @@ func (c *counter) Close() {
 	C.avcodec_free_context(&c.cc)
 }
 
+// clean tells whether the decoder owes no picture of the packets so far. Where
+// it does, it can't begin with the next and give the same.
+func (c *counter) clean() bool { return c.vop.pending == 0 }
+
 // pictures is how many a decoder gives for the packet, undamaged.
 func (c *counter) pictures(p *astiav.Packet) int64 {
 	a := (*C.AVPacket)(pointer(p))

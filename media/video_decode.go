@@ -140,9 +140,11 @@ func (d *decoder) next() (*astiav.Packet, error) {
 	}
 	for {
 		d.packet.Unref()
+		before := d.in.complaints
 		if err := d.in.next(d.packet, &d.ended); err != nil {
 			return nil, err
 		}
+		d.corrupt += d.in.complaints - before
 		if d.packet.StreamIndex() == d.index && d.packet.Size() > 0 {
 			if d.packet.Flags()&astiav.PacketFlags(astiav.PacketFlagCorrupt) != 0 {
 				d.corrupt++ // a decoder often makes something of it
@@ -156,7 +158,11 @@ func (d *decoder) next() (*astiav.Packet, error) {
 // that is the end too, and the reason goes into ended.
 func (in *input) next(p *astiav.Packet, ended *string) error {
 	for range 1000 {
-		err := in.fc.ReadFrame(p)
+		var complaints C.int
+		err := avError(C.vr_read_frame(in.c(), (*C.AVPacket)(pointer(p)), &complaints))
+		if complaints > 0 {
+			in.complaints++
+		}
 		switch {
 		case err == nil:
 			return nil

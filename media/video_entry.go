@@ -32,6 +32,16 @@ func (in *input) entry(p *astiav.Packet) bool {
 	return entryH264(packetBytes(a), length)
 }
 
+// listed tells whether the container's table has the packet where it is.
+func (in *input) listed(p *astiav.Packet) bool {
+	a := (*C.AVPacket)(pointer(p))
+	if a.flags&C.AV_PKT_FLAG_KEY == 0 {
+		return true // isn't looked for
+	}
+	e := C.avformat_index_get_entry_from_timestamp(in.stream(int(a.stream_index)), a.dts, C.AVSEEK_FLAG_BACKWARD)
+	return e != nil && e.timestamp == a.dts && a.pos-e.pos >= 0 && a.pos-e.pos <= 8 // with or without the chunk's header
+}
+
 // entryH264 looks for an IDR picture, or a recovery point at once. length is
 // that of the units' sizes; 0: they begin with start codes.
 func entryH264(b []byte, length int) bool {

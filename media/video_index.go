@@ -60,7 +60,7 @@ type indexer struct {
 func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (Index, error) {
 	s := v.Stream()
 	x := &indexer{
-		Index:    Index{First: NoTime, End: NoTime, Direct: slices.Contains(seekable, v.Format) || slices.Contains(streams, v.Format)},
+		Index:    Index{First: NoTime, End: NoTime, Direct: slices.Contains(slices.Concat(seekable, streams, tables), v.Format)},
 		stream:   slices.Contains(streams, v.Format),
 		firstDTS: NoTime, firstKey: NoTime, last: NoTime, timed: true,
 		second: max(1, int64(math.Round(float64(s.TimeBase.Den)/float64(max(1, s.TimeBase.Num))))),
@@ -76,7 +76,7 @@ func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (I
 	defer count.Close()
 	p := astiav.AllocPacket()
 	defer p.Free()
-	told := 0.0
+	told, table := 0.0, slices.Contains(tables, v.Format)
 	err = in.while(ctx, func() error {
 		for {
 			p.Unref()
@@ -86,7 +86,11 @@ func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (I
 				return err
 			}
 			if p.StreamIndex() == v.Main {
-				x.add(p, count.pictures(p), in.entry(p))
+				entry := in.entry(p)
+				if entry && !count.clean() || table && !in.listed(p) {
+					entry, x.Direct = false, false
+				}
+				x.add(p, count.pictures(p), entry)
 			} else {
 				x.Other += int64(p.Size())
 			}
@@ -104,6 +108,7 @@ func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (I
 	if err != nil {
 		return Index{}, err
 	}
+	x.Corrupt += in.complaints
 	if x.Truncated == "" {
 		x.Truncated = in.cutOff(v, x.packets)
 	}

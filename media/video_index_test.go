@@ -128,12 +128,20 @@ func TestDamagedVideo(t *testing.T) {
 	for _, c := range []testClip{{"h264.mkv", x264}, {"mpeg2.ts", "$AUDIO" + mp2v}, {"openhevc.mp4", x265 + "1"}, {"mjpeg.avi", "-c:v mjpeg -q:v 3"}} {
 		t.Run(c.name, func(t *testing.T) {
 			b := slices.Clone(mustRead(t, c.make(t)))
-			copy(b[len(b)/2:len(b)/2+1500], noise(1500, 3))
+			copy(b[len(b)*5/8:len(b)*5/8+1500], noise(1500, 3))
 			path := filepath.Join(t.TempDir(), c.name)
 			if err := os.WriteFile(path, b, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			whole, n := readAll(t, mustProbe(t, path), ReadOptions{From: NoTime, To: NoTime})
+			v := mustProbe(t, path)
+			whole, n := readAll(t, v, ReadOptions{From: NoTime, To: NoTime})
+			direct := mustIndex(t, v).Direct
+			for _, from := range []int{10, 25, 33, 40} {
+				tail, _ := readAll(t, v, ReadOptions{From: whole[from].pts, To: NoTime, Direct: direct})
+				if !slices.Equal(tail, whole[from:]) {
+					t.Errorf("other pictures from %d", from)
+				}
+			}
 			if len(whole) < 30 || len(whole) > 51 {
 				t.Errorf("%d pictures", len(whole))
 			}

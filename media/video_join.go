@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -111,6 +110,7 @@ func joinVideo(ctx context.Context, v *Video, e Encoding, segments []string, pat
 	if err := rename(tmp, path, o.Overwrite); err != nil {
 		return info, err
 	}
+	j.notes = append(j.notes, j.repaired()...)
 	info = JoinInfo{
 		Path: path, Muxer: e.Muxer, Bytes: st.Size(), Frames: j.video.count, Copied: len(e.Streams) - 1,
 		Notes: append(slices.Clone(e.Notes), j.notes...),
@@ -130,18 +130,6 @@ type joiner struct {
 	notes  []string
 }
 
-// copiedStream is what is known of a stream after its packets are copied.
-type copiedStream struct {
-	hash  *packetHash
-	count int64
-	bytes int64
-	pts   []int64 // in the source's time base
-	skip  int     // bytes at each packet's start that the new container doesn't keep
-	shift int64   // ticks of the output that the muxer forgets to add
-	last  int64   // DTS in the output's time base
-	fixed int64   // packets whose times had to be moved
-}
-
 func (j *joiner) Close() {
 	if j.video != nil {
 		j.video.Close()
@@ -149,6 +137,16 @@ func (j *joiner) Close() {
 	if j.out != nil {
 		j.out.Free()
 	}
+}
+
+// repaired tells of streams whose times went back.
+func (j *joiner) repaired() (notes []string) {
+	for i, c := range j.copied {
+		if c != nil && c.fixed > 0 {
+			notes = append(notes, fmt.Sprintf("stream %d: %d packets with times that go back, moved", i, c.fixed))
+		}
+	}
+	return notes
 }
 
 func (j *joiner) progress(share float64) {
@@ -212,7 +210,11 @@ func (j *joiner) addTags(tmp string) error {
 			return fmt.Errorf("write the tags: %w", err)
 		}
 	}
-	xmp, err := readXMP(j.in.file)
+	st, err := j.in.file.Stat()
+	if err != nil {
+		return err
+	}
+	xmp, err := readXMP(j.in.file, st.Size())
 	if err != nil {
 		return fmt.Errorf("read the source's XMP: %w", err)
 	}
@@ -322,48 +324,6 @@ func (j *joiner) putVideo(p *astiav.Packet) error {
 	return nil
 }
 
-func (j *joiner) putCopied(p *astiav.Packet) error {
-	i := p.StreamIndex()
-	c, t := j.copied[i], j.out.target[i]
-	from, to := j.in.fc.Streams()[i].TimeBase(), j.out.fc.Streams()[t].TimeBase()
-	c.hash.add(p, c.skip)
-	c.count++
-	c.bytes += int64(p.Size() - c.skip)
-	c.pts = append(c.pts, p.Pts())
-	p.RescaleTs(from, to)
-	c.ascend(p)
-	if c.shift != 0 && p.Pts() != NoTime {
-		p.SetPts(p.Pts() + c.shift)
-		p.SetDts(p.Dts() + c.shift)
-	}
-	p.SetStreamIndex(t)
-	p.SetPos(-1)
-	if err := j.out.put(p); err != nil {
-		return fmt.Errorf("write stream %d: %w", i, nativeError(err))
-	}
-	return nil
-}
-
-// ascend moves times that go back, which no muxer takes.
-func (c *copiedStream) ascend(p *astiav.Packet) {
-	d := p.Dts()
-	if d == NoTime {
-		d = p.Pts()
-	}
-	if d == NoTime {
-		return
-	}
-	if c.last != NoTime && d < c.last {
-		c.fixed++
-		d = c.last
-	}
-	p.SetDts(d)
-	if p.Pts() != NoTime && p.Pts() < d {
-		p.SetPts(d)
-	}
-	c.last = d
-}
-
 // put gives a packet to the muxer, which empties it.
 func (o *output) put(p *astiav.Packet) error {
 	if err := o.fc.WriteInterleavedFrame(p); err != nil {
@@ -373,60 +333,3 @@ func (o *output) put(p *astiav.Packet) error {
 }
 
 func setDiscard(s *astiav.Stream) { C.vw_discard((*C.AVStream)(pointer(s)), 1) }
-
-// packetSource gives the packets of the source's streams that are copied.
-type packetSource struct {
-	in    *input
-	p     *astiav.Packet
-	full  bool
-	done  bool
-	ended string // why the file ended too early
-}
-
-// peek is the next packet, or nil at the end.
-func (s *packetSource) peek(ctx context.Context, want []*copiedStream) (*astiav.Packet, error) {
-	if s.full {
-		return s.p, nil
-	}
-	if s.p == nil {
-		if s.p = astiav.AllocPacket(); s.p == nil {
-			return nil, errors.New("out of memory")
-		}
-	}
-	for !s.done {
-		err := s.in.while(ctx, func() error { return s.in.next(s.p, &s.ended) })
-		if err == io.EOF {
-			s.done = true
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", s.in.path, err)
-		}
-		if i := s.p.StreamIndex(); i < len(want) && want[i] != nil {
-			s.full = true
-			return s.p, nil
-		}
-		s.p.Unref()
-	}
-	return nil, nil
-}
-
-func (s *packetSource) timeBase() Rational {
-	if !s.full {
-		return Rational{1, 1}
-	}
-	tb := s.in.fc.Streams()[s.p.StreamIndex()].TimeBase()
-	return Rational{tb.Num(), tb.Den()}
-}
-
-func (s *packetSource) drop() {
-	s.p.Unref()
-	s.full = false
-}
-
-func (s *packetSource) Close() {
-	if s.p != nil {
-		s.p.Free()
-		s.p = nil
-	}
-}

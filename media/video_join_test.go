@@ -2,6 +2,7 @@ package media
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -222,7 +223,9 @@ func sameTimes(t *testing.T, r rewritten) {
 	}
 	duration := func(path string) float64 {
 		var start, f float64
-		fmt.Sscanf(ffprobe(t, path, "-show_entries format=start_time,duration -of csv=p=0")[0], "%g,%g", &start, &f)
+		if _, err := fmt.Sscanf(ffprobe(t, path, "-show_entries format=start_time,duration -of csv=p=0")[0], "%g,%g", &start, &f); err != nil {
+			t.Fatal(err)
+		}
 		if strings.HasSuffix(path, ".mkv") || strings.HasSuffix(path, ".webm") {
 			f -= start // Matroska counts from zero
 		}
@@ -290,7 +293,7 @@ func samePictures(t *testing.T, r rewritten, depth int) {
 	for i := 0; ; i++ {
 		p, err := a.Next(ctx)
 		q, err2 := b.Next(ctx)
-		if err == io.EOF && err2 == io.EOF {
+		if errors.Is(err, io.EOF) && errors.Is(err2, io.EOF) {
 			if i != len(r.pts) {
 				t.Errorf("%d pictures decoded, want %d", i, len(r.pts))
 			}

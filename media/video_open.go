@@ -72,6 +72,8 @@ type input struct {
 	file *os.File
 	io   *C.vr_io
 	fc   *astiav.FormatContext
+
+	complaints int64 // packets before which the demuxer read over something that is wrong
 }
 
 // openInput opens a container and looks into its streams. It reads at most

@@ -5,6 +5,7 @@
 #include <libavfilter/buffersrc.h>
 #include <libavutil/log.h>
 #include <libavutil/opt.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -125,7 +126,29 @@ void vr_io_stop(vr_io *io, int stop) { atomic_store(&io->stop, stop); }
 int vr_io_error(vr_io *io) { return io->error; }
 int64_t vr_io_pos(vr_io *io) { return avio_tell(io->pb); }
 
-void vr_quiet(void) { av_log_set_level(AV_LOG_QUIET); }
+static __thread struct {
+	void *of; /* whose messages count */
+	int errors;
+} vr_listen;
+
+static void vr_log(void *from, int level, const char *format, va_list args)
+{
+	(void)format, (void)args;
+	if (from && from == vr_listen.of && level <= AV_LOG_ERROR)
+		vr_listen.errors++;
+}
+
+void vr_quiet(void) { av_log_set_callback(vr_log); }
+
+int vr_read_frame(AVFormatContext *fc, AVPacket *p, int *complaints)
+{
+	vr_listen.of = fc;
+	vr_listen.errors = 0;
+	int rc = av_read_frame(fc, p);
+	*complaints = rc == AVERROR_EOF || rc == AVERROR_EXIT ? 0 : vr_listen.errors;
+	vr_listen.of = NULL;
+	return rc;
+}
 
 int vr_find_stream_info(AVFormatContext *fc, int64_t max_pixels)
 {

@@ -18,7 +18,10 @@ void vr_io_stop(vr_io *io, int stop);
 int vr_io_error(vr_io *io);
 int64_t vr_io_pos(vr_io *io);
 
+/* No message goes to standard error any more. */
 void vr_quiet(void);
+/* av_read_frame, and how many errors the demuxer tells of that it reads over. */
+int vr_read_frame(AVFormatContext *fc, AVPacket *p, int *complaints);
 /* Opens the file with one of the demuxers allowed. It can open no other file. */
 int vr_open(vr_io *io, const char *name, const char *allowed, int max_streams, AVFormatContext **out);
 /* avformat_find_stream_info whose decoders refuse more pixels than this. */

@@ -54,8 +54,8 @@ type SegmentWriter struct {
 
 // CreateSegment starts a segment of v at path. Nothing appears there before
 // Finish; the pictures lie in a temporary beside it. threads is how many
-// the encoder may use where that doesn't change its output; libx264's
-// output depends on its number of threads, which Encoding.Threads fixes.
+// the encoder may use where that doesn't change its output (libsvtav1, ffv1);
+// the others' output depends on it, so Encoding.Threads fixes theirs.
 func CreateSegment(path string, v *Video, e Encoding, threads int) (*SegmentWriter, error) {
 	quiet()
 	w := &SegmentWriter{path: path, e: e, format: astiav.FindPixelFormatByName(e.PixelFormat)}
@@ -133,8 +133,17 @@ func (w *SegmentWriter) write(ctx context.Context, p *Picture) error {
 	if err != nil {
 		return err
 	}
-	defer f.Free()
-	prepareFrame(f, int64(n), w.format, n == 0)
+	defer func() { f.Free() }()
+	format := w.format
+	if w.e.vaapi() {
+		up, err := upload(w.cc, f)
+		if err != nil {
+			return fmt.Errorf("copy a picture to the GPU: %w", nativeError(err))
+		}
+		f.Free()
+		f, format = up, w.cc.PixelFormat()
+	}
+	prepareFrame(f, int64(n), format, n == 0)
 	if w.e.SampleAspect.Den > 0 {
 		f.SetSampleAspectRatio(w.cc.SampleAspectRatio())
 	}
@@ -204,7 +213,7 @@ func (w *SegmentWriter) put() error {
 	if n < 0 || n >= int64(len(w.pts)) || w.packet.Dts() > n {
 		return fmt.Errorf("%s made a packet of picture %d, having %d", w.e.Encoder, n, len(w.pts))
 	}
-	if w.written == 0 && !w.packet.Flags().Has(astiav.PacketFlagKey) {
+	if w.written == 0 && !keyframe(w.packet) {
 		return fmt.Errorf("%s doesn't begin with a keyframe", w.e.Encoder)
 	}
 	if w.packet.Size() == 0 {

@@ -18,9 +18,11 @@ import (
 var (
 	// Packets bear their own timestamps, and those read from the middle are
 	// those of a read from the start.
-	seekable = []string{"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut", "flv", "avi"}
-	// The same may be true: an index tells.
+	seekable = []string{"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut", "flv"}
+	// The same may be true: an index tells. In the first two timestamps may be
+	// missing; in AVI damage makes the chunks' numbers other than its table's.
 	streams = []string{"mpegts", "mpeg"}
+	tables  = []string{"avi"}
 	// A packet's place is its time. What FFmpeg derives beyond that depends on
 	// where reading began, so it mustn't.
 	placed = []string{"avi"}
@@ -41,7 +43,7 @@ func (r *Reader) start(ctx context.Context) error {
 	}
 	switch {
 	case r.codec == "gif" || r.picture.PixelFormat == "pal8": // pictures build on all before
-	case slices.Contains(seekable, r.v.Format), r.o.Direct && slices.Contains(streams, r.v.Format):
+	case slices.Contains(seekable, r.v.Format), r.o.Direct && slices.Contains(slices.Concat(streams, tables), r.v.Format):
 		for _, m := range margins {
 			if ok, err := r.seek(ctx, r.o.From-r.ticks(m)); ok || err != nil {
 				return err
@@ -150,6 +152,11 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	d := r.dec
+	count, err := newCounter(r.in.stream(r.v.Main), r.codec)
+	if err != nil {
+		return false, err
+	}
+	defer count.Close()
 	var held []*astiav.Packet // from the last keyframe but one
 	lastKey, bytes := -1, 0
 	free := func(n int) {
@@ -168,10 +175,11 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 			free(len(held))
 			return false, err
 		}
-		if r.in.entry(p) {
+		if r.in.entry(p) && count.clean() {
 			free(max(lastKey, 0))
 			lastKey = len(held)
 		}
+		count.pictures(p)
 		own := p.Clone()
 		if own == nil {
 			free(len(held))

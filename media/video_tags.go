@@ -2,6 +2,7 @@ package media
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -83,10 +84,11 @@ func box(kind string, content []byte) []byte {
 
 // put writes the items into a finished file.
 func (t *freeTags) put(f *os.File) error {
-	from, to, err := findBoxes(f, "moov", "udta", "meta", "ilst")
-	if err != nil || from == to {
-		return fmt.Errorf("find the list of tags: %w", err)
+	st, err := f.Stat()
+	if err != nil {
+		return err
 	}
+	from, to, _ := findBoxes(f, st.Size(), "moov", "udta", "meta", "ilst")
 	for from < to {
 		size, _, err := boxAt(f, from, to)
 		if err != nil {
@@ -109,7 +111,7 @@ func (t *freeTags) put(f *os.File) error {
 func boxAt(f io.ReaderAt, at, end int64) (size int64, kind string, err error) {
 	var h [16]byte
 	if n, err := f.ReadAt(h[:], at); n < 8 {
-		return 0, "", err
+		return 0, "", errors.Join(err, io.ErrUnexpectedEOF)
 	}
 	size = int64(binary.BigEndian.Uint32(h[:]))
 	switch size {
@@ -124,36 +126,35 @@ func boxAt(f io.ReaderAt, at, end int64) (size int64, kind string, err error) {
 	return size, string(h[4:8]), nil
 }
 
-// findBoxes goes into boxes within boxes and returns where the content of the
-// last lies, or 0, 0 where there is none.
-func findBoxes(f *os.File, path ...string) (from, to int64, err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
-	from, to = 0, st.Size()
-	for i, want := range path {
-		at, found := from, false
-		for at+8 <= to && !found {
-			size, kind, err := boxAt(f, at, to)
-			if err != nil {
-				return 0, 0, err
-			}
-			if found = kind == want; found {
-				from, to = at+8, at+size
-				if kind == "meta" {
-					from += 4
-				}
-				break
-			}
-			at += size
+// findBox looks for a box between two places and returns where its content
+// lies. It stops at damage: FFmpeg has opened the file all the same.
+func findBox(f io.ReaderAt, from, to int64, want string) (int64, int64, bool) {
+	for from+8 <= to {
+		size, kind, err := boxAt(f, from, to)
+		if err != nil {
+			break
 		}
-		if !found {
-			return 0, 0, nil
+		if kind == want {
+			head := min(int64(8), size)
+			if kind == "meta" {
+				head = min(12, size)
+			}
+			return from + head, from + size, true
 		}
-		_ = i
+		from += size
 	}
-	return from, to, nil
+	return 0, 0, false
+}
+
+// findBoxes goes into boxes within boxes.
+func findBoxes(f io.ReaderAt, size int64, path ...string) (from, to int64, ok bool) {
+	from, to = 0, size
+	for _, want := range path {
+		if from, to, ok = findBox(f, from, to, want); !ok {
+			return 0, 0, false
+		}
+	}
+	return from, to, true
 }
 
 // xmpUUID names the box of an MP4 file that holds XMP.
@@ -163,15 +164,11 @@ const xmpUUID = "\xbe\x7a\xcf\xcb\x97\xa9\x42\xe8\x9c\x71\x99\x94\x91\xe3\xaf\xa
 const maxXMP = 16 << 20
 
 // readXMP is the XMP of an MP4 or QuickTime file, or nil.
-func readXMP(f *os.File) ([]byte, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	for at := int64(0); at+8 <= st.Size(); {
-		size, kind, err := boxAt(f, at, st.Size())
-		if err != nil {
-			return nil, nil // a truncated file may hold all the rest
+func readXMP(f io.ReaderAt, end int64) ([]byte, error) {
+	for at := int64(0); at+8 <= end; {
+		size, kind, bad := boxAt(f, at, end)
+		if bad != nil {
+			break // what comes before is all that counts
 		}
 		if kind == "uuid" && size > 24 && size < maxXMP {
 			b := make([]byte, size-8)
@@ -184,12 +181,12 @@ func readXMP(f *os.File) ([]byte, error) {
 		}
 		at += size
 	}
-	from, to, err := findBoxes(f, "moov", "udta", "XMP_")
-	if err != nil || to-from < 1 || to-from > maxXMP {
+	from, to, ok := findBoxes(f, end, "moov", "udta", "XMP_")
+	if !ok || to == from || to-from > maxXMP {
 		return nil, nil
 	}
 	b := make([]byte, to-from)
-	_, err = f.ReadAt(b, from)
+	_, err := f.ReadAt(b, from)
 	return b, err
 }
 

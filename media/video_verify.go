@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -204,6 +205,10 @@ func square(r Rational) Rational {
 // chapterless are the containers without chapters.
 var chapterless = map[string]bool{muxTS: true, muxFLV: true, mux3GP: true}
 
+// own are tags that are the container's own business.
+var own = map[string]bool{"major_brand": true, "minor_version": true, "compatible_brands": true, "encoder": true, "ENCODER": true, "DURATION": true}
+
+// chapters compares them, and the tags of the whole.
 func (c *check) chapters(ctx context.Context, path string) error {
 	if chapterless[c.j.e.Muxer] {
 		return nil
@@ -214,6 +219,11 @@ func (c *check) chapters(ctx context.Context, path string) error {
 	}
 	if len(got.Chapters) != len(c.j.v.Chapters) {
 		return fmt.Errorf("%d chapters, want %d", len(got.Chapters), len(c.j.v.Chapters))
+	}
+	for k, w := range c.j.v.Metadata {
+		if !own[k] && !slices.ContainsFunc(slices.Collect(maps.Keys(got.Metadata)), func(g string) bool { return strings.EqualFold(g, k) && got.Metadata[g] == w }) {
+			c.j.notes = append(c.j.notes, fmt.Sprintf("the tag %s is lost: %s can't hold it", k, c.j.e.Muxer))
+		}
 	}
 	for i, g := range got.Chapters {
 		w := c.j.v.Chapters[i]
@@ -229,7 +239,6 @@ func (c *check) read(ctx context.Context) error {
 	p := astiav.AllocPacket()
 	defer p.Free()
 	main := slices.Index(c.source, c.j.v.Main)
-	tb := c.in.fc.Streams()[main].TimeBase()
 	span := c.j.video.times[len(c.j.video.times)-1] - c.j.video.times[0] + 1
 	var ended string
 	for n := 0; ; n++ {
@@ -238,7 +247,7 @@ func (c *check) read(ctx context.Context) error {
 			c.j.progress(0.7 + 0.3*float64(done)/float64(span))
 		}
 		err := c.in.while(ctx, func() error { return c.in.next(p, &ended) })
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -250,7 +259,7 @@ func (c *check) read(ctx context.Context) error {
 			if len(c.pts) == 0 || p.Pts() > c.lastAt {
 				c.lastAt, c.last = p.Pts(), p.Duration()
 			}
-			if err := c.seams(p, tb); err != nil {
+			if err := c.seams(p); err != nil {
 				return err
 			}
 			c.pts = append(c.pts, p.Pts())
@@ -339,110 +348,3 @@ func (c *check) packets() error {
 	}
 	return nil
 }
-
-// seam decodes a few packets from a segment's first on, as after a seek there.
-type seam struct {
-	cc   *astiav.CodecContext
-	sent int
-	got  int
-}
-
-// seamPackets are decoded at each seam.
-const seamPackets = 6
-
-// seams feeds the decoders that have begun at the last seams.
-func (c *check) seams(p *astiav.Packet, tb astiav.Rational) error {
-	n := len(c.pts)
-	if _, ok := slices.BinarySearch(c.j.video.seams, int64(n)); ok {
-		if !keyframe(p) {
-			return fmt.Errorf("picture %d, where a segment begins, is no keyframe", n)
-		}
-		cc, err := rawDecoder(c.in.fc.Streams()[p.StreamIndex()].CodecParameters())
-		if err != nil {
-			return err
-		}
-		c.decoders[n] = &seam{cc: cc}
-	}
-	for k, s := range c.decoders {
-		err := s.decode(p)
-		if err == nil && s.sent == seamPackets {
-			err = s.finish()
-			s.Close()
-			delete(c.decoders, k)
-		}
-		if err != nil {
-			return fmt.Errorf("from picture %d on: %w", k, err)
-		}
-	}
-	return nil
-}
-
-func (s *seam) decode(p *astiav.Packet) error {
-	if err := s.cc.SendPacket(p); err != nil {
-		return fmt.Errorf("decode: %w", err)
-	}
-	s.sent++
-	return s.receive()
-}
-
-func (s *seam) receive() error {
-	f := astiav.AllocFrame()
-	defer f.Free()
-	for {
-		err := s.cc.ReceiveFrame(f)
-		if errors.Is(err, astiav.ErrEagain) || errors.Is(err, astiav.ErrEof) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("decode: %w", err)
-		}
-		s.got++
-		f.Unref()
-	}
-}
-
-func (s *seam) finish() error {
-	if err := s.cc.SendPacket(nil); err != nil {
-		return fmt.Errorf("decode: %w", err)
-	}
-	if err := s.receive(); err != nil {
-		return err
-	}
-	if s.got != s.sent {
-		return fmt.Errorf("%d pictures of %d packets", s.got, s.sent)
-	}
-	return nil
-}
-
-func (s *seam) Close() {
-	if s.cc != nil {
-		s.cc.Free()
-		s.cc = nil
-	}
-}
-
-// rawDecoder decodes packets that it is given, and fails at any damage.
-func rawDecoder(par *astiav.CodecParameters) (*astiav.CodecContext, error) {
-	codec := astiav.FindDecoder(par.CodecID())
-	if codec == nil {
-		return nil, fmt.Errorf("%w: nothing here decodes %s", ErrUnsupported, par.CodecID().Name())
-	}
-	cc := astiav.AllocCodecContext(codec)
-	if cc == nil {
-		return nil, errors.New("out of memory")
-	}
-	d := astiav.NewDictionary()
-	defer d.Free()
-	err := errors.Join(par.ToCodecContext(cc), d.Set("err_detect", "explode", 0))
-	if err == nil {
-		cc.SetThreadCount(1)
-		err = cc.Open(codec, d)
-	}
-	if err != nil {
-		cc.Free()
-		return nil, fmt.Errorf("the decoder %s doesn't start: %w", codec.Name(), err)
-	}
-	return cc, nil
-}
-
-func keyframe(p *astiav.Packet) bool { return p.Flags()&astiav.PacketFlags(astiav.PacketFlagKey) != 0 }

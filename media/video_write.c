@@ -3,6 +3,7 @@
 #include <libavutil/display.h>
 #include <libavutil/dovi_meta.h>
 #include <libavutil/hdr_dynamic_metadata.h>
+#include <libavutil/hwcontext.h>
 #include <libavutil/mastering_display_metadata.h>
 #include <libavutil/murmur3.h>
 #include <libavutil/pixdesc.h>
@@ -275,6 +276,37 @@ void vw_hash_free(vw_hash *h) {
 	if (h)
 		av_free(h->m);
 	av_free(h);
+}
+
+int vw_vaapi(AVCodecContext *cc, int sw) {
+	AVBufferRef *device = NULL, *frames = NULL;
+	int rc = av_hwdevice_ctx_create(&device, AV_HWDEVICE_TYPE_VAAPI, NULL, NULL, 0);
+	if (rc < 0)
+		return rc;
+	frames = av_hwframe_ctx_alloc(device);
+	av_buffer_unref(&device);
+	if (!frames)
+		return AVERROR(ENOMEM);
+	AVHWFramesContext *c = (AVHWFramesContext *) frames->data;
+	c->format = AV_PIX_FMT_VAAPI;
+	c->sw_format = sw;
+	c->width = cc->width;
+	c->height = cc->height;
+	c->initial_pool_size = 32;
+	if ((rc = av_hwframe_ctx_init(frames)) < 0) {
+		av_buffer_unref(&frames);
+		return rc;
+	}
+	cc->pix_fmt = AV_PIX_FMT_VAAPI;
+	cc->hw_frames_ctx = frames; /* the encoder's from now on */
+	return 0;
+}
+
+int vw_upload(AVCodecContext *cc, AVFrame *dst, const AVFrame *src) {
+	int rc = av_hwframe_get_buffer(cc->hw_frames_ctx, dst, 0);
+	if (rc >= 0)
+		rc = av_hwframe_transfer_data(dst, src, 0);
+	return rc < 0 ? rc : av_frame_copy_props(dst, src);
 }
 
 void vw_frame_prepare(AVFrame *f, int64_t pts, int format, int key) {

@@ -219,6 +219,25 @@ func (c *converter) Free() {
 	c.c = nil
 }
 
+// upload copies a frame into the encoder's GPU.
+func upload(cc *astiav.CodecContext, src *astiav.Frame) (*astiav.Frame, error) {
+	dst := astiav.AllocFrame()
+	if dst == nil {
+		return nil, errors.New("out of memory")
+	}
+	if err := avError(C.vw_upload((*C.AVCodecContext)(pointer(cc)), (*C.AVFrame)(pointer(dst)), (*C.AVFrame)(pointer(src)))); err != nil {
+		dst.Free()
+		return nil, err
+	}
+	return dst, nil
+}
+
+// useVAAPI lets an encoder that isn't open yet take frames of a GPU, made from
+// frames of format sw.
+func useVAAPI(cc *astiav.CodecContext, sw astiav.PixelFormat) error {
+	return avError(C.vw_vaapi((*C.AVCodecContext)(pointer(cc)), C.int(sw)))
+}
+
 // prepareFrame sets what an encoder reads of a frame.
 func prepareFrame(f *astiav.Frame, pts int64, format astiav.PixelFormat, key bool) {
 	k := C.int(0)
@@ -228,9 +247,10 @@ func prepareFrame(f *astiav.Frame, pts int64, format astiav.PixelFormat, key boo
 	C.vw_frame_prepare((*C.AVFrame)(pointer(f)), C.int64_t(pts), C.int(format), k)
 }
 
-// readHDR decodes the first picture, for what its messages say of light.
+// readHDR takes what the container says of light, and, with decode, what the
+// messages before the first picture say.
 // lost tells that they say more than an Encoding can.
-func readHDR(ctx context.Context, path string, stream int) (h *HDR, lost bool, err error) {
+func readHDR(ctx context.Context, path string, stream int, decode bool) (h *HDR, lost bool, err error) {
 	in, err := openInput(ctx, path)
 	if err != nil {
 		return nil, false, err
@@ -238,6 +258,9 @@ func readHDR(ctx context.Context, path string, stream int) (h *HDR, lost bool, e
 	defer in.Close()
 	var c C.vw_hdr
 	C.vw_stream_hdr((*C.AVStream)(pointer(in.fc.Streams()[stream])), &c)
+	if !decode {
+		return nil, c.has_dynamic != 0, nil
+	}
 	in.only(stream)
 	d, err := openDecoder(in, stream, 1)
 	if err != nil {
@@ -251,7 +274,7 @@ func readHDR(ctx context.Context, path string, stream int) (h *HDR, lost bool, e
 		}
 		return err
 	})
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, err
 	}
 	return hdrFromC(&c), c.has_dynamic != 0, nil
@@ -272,3 +295,6 @@ func opusDelay(s *astiav.Stream) int64 {
 	ns := C.av_rescale_q(C.int64_t(c.codecpar.initial_padding), C.AVRational{1, 48000}, C.AVRational{1, 1e9})
 	return int64(C.av_rescale_q(ns, C.AVRational{1, 1e9}, c.time_base))
 }
+
+// keyframe tells whether decoding may begin with a packet.
+func keyframe(p *astiav.Packet) bool { return p.Flags().Has(astiav.PacketFlagKey) }

@@ -61,6 +61,10 @@ void vw_hash_bytes(vw_hash *h, const uint8_t *b, int n);
 void vw_hash_sum(vw_hash *h, uint8_t out[16]);
 void vw_hash_free(vw_hash *h);
 
+/* Gives a VAAPI encoder frames in its GPU, filled from frames of format sw. */
+int vw_vaapi(AVCodecContext *cc, int sw);
+int vw_upload(AVCodecContext *cc, AVFrame *dst, const AVFrame *src);
+
 void vw_frame_prepare(AVFrame *f, int64_t pts, int format, int key);
 /* Converts between planar YUV formats of one size; the colours stay what they are. */
 int vw_convert(struct SwsContext **c, AVFrame *dst, const AVFrame *src);
