@@ -44,7 +44,7 @@ func newFilter(f *C.AVFrame, chain string, doubled bool, threads int) (*filter, 
 	defer C.free(unsafe.Pointer(ch))
 	if err := avError(C.vr_graph((*C.AVFilterGraph)(pointer(l.graph)), args, ch, &l.src, &l.sink)); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("set up the filter %s: %w", chain, err)
+		return nil, fmt.Errorf("%w: the filter %s for pictures of %d×%d: %w", ErrUnsupported, chain, f.width, f.height, err)
 	}
 	return l, nil
 }
@@ -84,6 +84,9 @@ func (l *filter) Close() {
 	}
 }
 
+// minInterlaced is the smallest side of a picture that bwdif takes.
+const minInterlaced = 4
+
 // chain says which filters turn pictures like f into those of the work format.
 // doubled: its timestamps count half pictures.
 func (r *Reader) chain(f *C.AVFrame) (chain string, doubled bool, err error) {
@@ -105,13 +108,17 @@ func (r *Reader) chain(f *C.AVFrame) (chain string, doubled bool, err error) {
 	if from.format != r.work.format {
 		steps = append(steps, "scale="+convert, "format="+r.work.PixelFormat)
 	}
-	if r.o.Bwdif {
+	doubled = r.o.Bwdif && f.width >= minInterlaced && f.height >= minInterlaced
+	if doubled {
 		steps = append(steps, "bwdif=mode=send_frame:parity=auto:deint=interlaced")
 	}
 	if int(f.width) != r.picture.Width || int(f.height) != r.picture.Height {
 		steps = append(steps, fmt.Sprintf("scale=%d:%d:%s", r.picture.Width, r.picture.Height, convert), "format="+r.work.PixelFormat)
 	}
-	return strings.Join(steps, ","), r.o.Bwdif, nil
+	if len(steps) == 0 {
+		steps = append(steps, "null")
+	}
+	return strings.Join(steps, ","), doubled, nil
 }
 
 // scaleMatrix is the scale filter's name of a matrix.
