@@ -101,7 +101,7 @@ func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim p
 	}
 	body, err := e.pool.Do(ctx, call)
 	if err != nil {
-		return r, ofJob(name, err)
+		return r, ofJob(string(a.In), err)
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
 		return r, fmt.Errorf("%s: result: %w", name, err)
@@ -111,18 +111,23 @@ func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim p
 }
 
 // ofJob adds what an error of a child doesn't say: the file, where the child
-// could not tell it any more, and the setting behind a limit.
-func ofJob(name string, err error) error {
+// could not tell it any more, and the setting behind a limit. in is "" for a step of
+// a video, whose caller knows the file.
+func ofJob(in string, err error) error {
 	var crash *confine.CrashError
+	failed := errors.Is(err, confine.ErrStart)
+	crashed := errors.As(err, &crash)
 	switch {
-	case errors.Is(err, confine.ErrStart):
-		return daemon.Transient(fmt.Errorf("%s: %w", name, err))
-	case errors.As(err, &crash) && crash.Memory > 0:
-		return fmt.Errorf("%s: %w (limits.memory)", name, err)
-	case errors.As(err, &crash):
-		return fmt.Errorf("%s: %w", name, err)
+	case crashed && !failed && crash.Memory > 0:
+		err = fmt.Errorf("%w (limits.memory)", err)
 	case errors.Is(err, syscall.EFBIG):
-		return fmt.Errorf("%w (limits.output)", err)
+		err = fmt.Errorf("%w (limits.output)", err)
+	}
+	if in != "" && (failed || crashed) {
+		err = fmt.Errorf("%s: %w", in, err)
+	}
+	if failed {
+		return daemon.Transient(err)
 	}
 	return err
 }
