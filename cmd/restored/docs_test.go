@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
 	"restored/config"
@@ -64,14 +65,21 @@ An unknown key, a wrong type or a value out of range is an error that names it.
 	generated(t, "docs/configuration.md", b.Bytes())
 }
 
+// allCommands are a command and those below it, without the hidden ones.
+func allCommands(c *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{c}
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			all = append(all, allCommands(sub)...)
+		}
+	}
+	return all
+}
+
 func TestDocsManual(t *testing.T) {
 	root := newRoot()
 	root.DisableAutoGenTag = true
-	commands := append(root.Commands(), root)
-	for _, c := range commands {
-		if !c.IsAvailableCommand() && c != root {
-			continue
-		}
+	for _, c := range allCommands(root) {
 		c.DisableAutoGenTag = true
 		var b bytes.Buffer
 		header := &doc.GenManHeader{Section: "1", Source: "restored", Manual: "restored"}
@@ -99,7 +107,7 @@ func TestDocsReadme(t *testing.T) {
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" `\n()|,;", r) }) {
 		if flag, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(flag, "-") != "" && flag != "help" {
 			found := false
-			for _, c := range root.Commands() {
+			for _, c := range allCommands(root) {
 				found = found || c.Flags().Lookup(flag) != nil
 			}
 			if !found {

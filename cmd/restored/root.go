@@ -60,7 +60,7 @@ and writes copies in which everything else is as it was. The originals are only 
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newRun(), newBench(), newEval(), newAlign())
+	root.AddCommand(newServe(), newRun(), newBench(), newEval(), newAlign(), newConfig())
 	return root
 }
 
@@ -77,6 +77,12 @@ func addSettings(cmd *cobra.Command) {
 
 // loadConfig reads the configuration that the command's flags ask for.
 func loadConfig(cmd *cobra.Command) (*config.Config, error) {
+	cfg, _, err := loadOrigins(cmd)
+	return cfg, err
+}
+
+// loadOrigins is loadConfig that also tells where each value came from.
+func loadOrigins(cmd *cobra.Command) (*config.Config, config.Origins, error) {
 	given := map[string]string{}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		for _, s := range settingFlags {
@@ -87,13 +93,13 @@ func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	})
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cfg, _, err := config.Load(file, given)
+	cfg, origins, err := config.Load(file, given)
 	if err != nil {
-		return nil, &codedError{exitUsage, err}
+		return nil, nil, &codedError{exitUsage, err}
 	}
-	return cfg, nil
+	return cfg, origins, nil
 }
 
 // newLogger writes the log for people and for journald: one line an event.
