@@ -65,6 +65,9 @@ func Open(m Model, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkLicence(m); err != nil {
+		return nil, err
+	}
 	p, err := inspect(m)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", m.Name, err)
