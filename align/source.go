@@ -3,14 +3,18 @@ package align
 import (
 	"fmt"
 	"image"
+
+	"restored/frame"
 )
 
 // source reads rows of a picture as interleaved RGB in [0, 1].
 type source struct {
 	w, h int
-	// row fills dst (3·n values) with the n pixels from (x, y) rightwards.
-	row func(dst []float32, x, y int)
+	rows func() rowReader // for one goroutine
 }
+
+// rowReader fills dst (3·n values) with the n pixels from (x, y) rightwards.
+type rowReader func(dst []float32, x, y int)
 
 // byteValue holds v/255, so that 255 gives exactly 1.
 var byteValue = func() (t [256]float32) {
@@ -29,16 +33,23 @@ func newSource(img image.Image) (source, error) {
 	if s.w <= 0 || s.h <= 0 {
 		return source{}, fmt.Errorf("align: empty image %v", b)
 	}
+	var row rowReader
 	switch p := img.(type) {
+	case *frame.Planar:
+		if err := p.Check(); err != nil {
+			return source{}, fmt.Errorf("align: %w", err)
+		}
+		s.rows = planarRows(p)
+		return s, nil
 	case *image.Gray:
-		s.row = func(dst []float32, x, y int) {
+		row = func(dst []float32, x, y int) {
 			for i, v := range p.Pix[p.PixOffset(b.Min.X+x, b.Min.Y+y):][:len(dst)/3] {
 				f := byteValue[v]
 				dst[3*i], dst[3*i+1], dst[3*i+2] = f, f, f
 			}
 		}
 	case *image.Gray16:
-		s.row = func(dst []float32, x, y int) {
+		row = func(dst []float32, x, y int) {
 			pix := p.Pix[p.PixOffset(b.Min.X+x, b.Min.Y+y):]
 			for i := range len(dst) / 3 {
 				f := word(pix[2*i], pix[2*i+1])
@@ -46,7 +57,7 @@ func newSource(img image.Image) (source, error) {
 			}
 		}
 	case *image.NRGBA:
-		s.row = func(dst []float32, x, y int) {
+		row = func(dst []float32, x, y int) {
 			pix := p.Pix[p.PixOffset(b.Min.X+x, b.Min.Y+y):]
 			for len(dst) >= 3 {
 				d, q := (*[3]float32)(dst), (*[4]uint8)(pix)
@@ -55,7 +66,7 @@ func newSource(img image.Image) (source, error) {
 			}
 		}
 	case *image.NRGBA64:
-		s.row = func(dst []float32, x, y int) {
+		row = func(dst []float32, x, y int) {
 			pix := p.Pix[p.PixOffset(b.Min.X+x, b.Min.Y+y):]
 			for len(dst) >= 3 {
 				d, q := (*[3]float32)(dst), (*[8]uint8)(pix)
@@ -64,8 +75,9 @@ func newSource(img image.Image) (source, error) {
 			}
 		}
 	default:
-		return source{}, fmt.Errorf("align: image type %T isn't one of Gray, Gray16, NRGBA, NRGBA64", img)
+		return source{}, fmt.Errorf("align: image type %T isn't one of Gray, Gray16, NRGBA, NRGBA64, frame.Planar", img)
 	}
+	s.rows = func() rowReader { return row }
 	return s, nil
 }
 

@@ -15,21 +15,32 @@ const MaxSize = 4096
 const oversample = 1.5
 
 // Warp cuts the square crop of the given side out of img; m maps the photo to
-// the crop (what Estimate(landmarks, template) returns). img is one of
-// *image.Gray, *image.Gray16, *image.NRGBA, *image.NRGBA64; alpha is ignored,
-// gray comes out as three equal planes. The result has 3·size·size values in
-// [0, 1], planar RGB.
+// the crop (what Estimate(landmarks, template) returns). It is WarpAffine with
+// the similarity's matrix.
+func Warp(img image.Image, m Similarity, size int) ([]float32, error) {
+	return WarpAffine(img, m.Affine(), size)
+}
+
+// WarpAffine cuts the square crop of the given side out of img; a maps the
+// photo to the crop: x' = a[0]·x + a[1]·y + a[2], y' = a[3]·x + a[4]·y + a[5].
+// It may turn, mirror, and stretch one axis of the photo, as the pixels of an
+// anamorphic video ask for. img is one of *image.Gray, *image.Gray16,
+// *image.NRGBA, *image.NRGBA64, *frame.Planar; alpha is ignored, gray comes
+// out as three equal planes, of a *frame.Planar only what the crop needs is
+// made RGB. The result has 3·size·size values in [0, 1], planar RGB.
 //
 // Enlarging uses cubic convolution (Keys, a = −½). Shrinking first low-passes
 // with the same kernel stretched to the crop's pixel, after a box reduction
 // by a whole factor where the photo is four or more times denser, so that
-// nothing aliases. Where the crop reaches out of the photo the photo's edge
-// pixels are repeated. An identity m copies the pixels exactly.
+// nothing aliases; each axis of the photo by its own density. Where the crop
+// reaches out of the photo the photo's edge pixels are repeated. An identity
+// copies the pixels exactly.
 //
 // It fails for another image type, a size outside 1..MaxSize, and with
-// ErrDegenerate for an m that has no inverse or maps to nowhere near. Memory is bounded by the size
-// of the crop or of the photo, whichever is smaller, whatever m is.
-func Warp(img image.Image, m Similarity, size int) ([]float32, error) {
+// ErrDegenerate for an a that has no inverse or maps to nowhere near. Memory is
+// bounded by the size of the crop or of the photo, whichever is smaller,
+// whatever a is.
+func WarpAffine(img image.Image, a [6]float64, size int) ([]float32, error) {
 	src, err := newSource(img)
 	if err != nil {
 		return nil, err
@@ -37,27 +48,26 @@ func Warp(img image.Image, m Similarity, size int) ([]float32, error) {
 	if size < 1 || size > MaxSize {
 		return nil, fmt.Errorf("align: crop size %d is outside 1..%d", size, MaxSize)
 	}
-	back, err := m.Inverse()
+	back, err := affine(a).inverse()
 	if err != nil {
 		return nil, err
 	}
-	density := back.Scale() // photo pixels per crop pixel
-	win, ok := window(src, back, size, density)
+	dx, dy := back.density()
+	win, ok := window(src, back, size, dx, dy)
 	if !ok {
-		return nil, fmt.Errorf("align: crop of %+v lies further than %g pixels away: %w", m, farthest, ErrDegenerate)
+		return nil, fmt.Errorf("align: crop of %v lies further than %g pixels away: %w", a, farthest, ErrDegenerate)
 	}
 	var p plane
-	if density < 1+1.0/64 {
+	if max(dx, dy) < shrinks {
 		p = load(src, win)
 	} else {
-		p = shrink(src, win, density)
+		p = shrink(src, win, dx, dy)
 	}
 	// From the crop to the plane: photo coordinate x lies at
 	// (x − origin + ½)/step − ½.
-	toPlane := Similarity{
-		A: back.A / p.step, B: back.B / p.step,
-		TX: (back.TX-float64(win.Min.X)+0.5)/p.step - 0.5,
-		TY: (back.TY-float64(win.Min.Y)+0.5)/p.step - 0.5,
+	toPlane := affine{
+		back[0] / p.stepX, back[1] / p.stepX, (back[2]-float64(win.Min.X)+0.5)/p.stepX - 0.5,
+		back[3] / p.stepY, back[4] / p.stepY, (back[5]-float64(win.Min.Y)+0.5)/p.stepY - 0.5,
 	}
 	out := make([]float32, 3*size*size)
 	bands(size, 32, func(from, to int) { p.sample(out, toPlane, size, from, to) })
@@ -68,83 +78,106 @@ func Warp(img image.Image, m Similarity, size int) ([]float32, error) {
 // transform is a mistake.
 const farthest = 1e8
 
-// plane is a part of the photo in interleaved RGB, its pixels step photo
-// pixels apart.
+// shrinks is the density, in photo pixels a crop pixel, from which an axis is
+// low-passed.
+const shrinks = 1 + 1.0/64
+
+// plane is a part of the photo in interleaved RGB, its pixels stepX and stepY
+// photo pixels apart.
 type plane struct {
-	pix  []float32
-	w, h int
-	step float64
+	pix          []float32
+	w, h         int
+	stepX, stepY float64
 }
 
 // window is the part of the photo that the crop's pixels depend on: their
 // bounding box with room for the kernel, cut to the photo, never empty. It is
 // not ok where the crop reaches further than farthest.
-func window(src source, back Similarity, size int, density float64) (win image.Rectangle, ok bool) {
+func window(src source, back affine, size int, dx, dy float64) (win image.Rectangle, ok bool) {
 	end := float64(size - 1)
 	x0, y0, x1, y1 := math.Inf(1), math.Inf(1), math.Inf(-1), math.Inf(-1)
 	for _, c := range []Point{{0, 0}, {end, 0}, {0, end}, {end, end}} {
-		q := back.Apply(c)
+		q := back.apply(c)
 		x0, x1 = min(x0, q.X), max(x1, q.X)
 		y0, y1 = min(y0, q.Y), max(y1, q.Y)
 	}
 	if !(x0 > -farthest && x1 < farthest && y0 > -farthest && y1 < farthest) {
 		return win, false
 	}
-	pad := 3 + 4*max(1, density)
-	lo := func(v float64, n int) int { return int(min(max(math.Floor(v-pad), 0), float64(n-1))) }
-	hi := func(v float64, n int) int { return int(min(max(math.Ceil(v+pad), 0), float64(n-1))) }
-	return image.Rect(lo(x0, src.w), lo(y0, src.h), hi(x1, src.w)+1, hi(y1, src.h)+1), true
+	padX, padY := 3+4*max(1, dx), 3+4*max(1, dy)
+	lo := func(v float64, n int) int { return int(min(max(math.Floor(v), 0), float64(n-1))) }
+	hi := func(v float64, n int) int { return int(min(max(math.Ceil(v), 0), float64(n-1))) }
+	return image.Rect(lo(x0-padX, src.w), lo(y0-padY, src.h), hi(x1+padX, src.w)+1, hi(y1+padY, src.h)+1), true
 }
 
 // load copies the window as it is.
 func load(src source, win image.Rectangle) plane {
-	p := plane{w: win.Dx(), h: win.Dy(), step: 1}
+	p := plane{w: win.Dx(), h: win.Dy(), stepX: 1, stepY: 1}
 	p.pix = make([]float32, 3*p.w*p.h)
 	bands(p.h, 64, func(from, to int) {
+		row := src.rows()
 		for y := from; y < to; y++ {
-			src.row(p.pix[3*p.w*y:][:3*p.w], win.Min.X, win.Min.Y+y)
+			row(p.pix[3*p.w*y:][:3*p.w], win.Min.X, win.Min.Y+y)
 		}
 	})
 	return p
 }
 
-// shrink copies the window low-passed to the crop's resolution: a box
-// reduction by a whole factor that leaves a density of 2..4, then a separable
-// pass of stretched Keys kernels onto a grid oversample times the crop's.
-func shrink(src source, win image.Rectangle, density float64) plane {
-	box := 1
-	if density >= 4 {
-		box = int(min(density/2, float64(max(win.Dx(), win.Dy()))))
-	}
-	bw, bh := (win.Dx()+box-1)/box, (win.Dy()+box-1)/box
-	width := density / float64(box)
-	step := max(1, width/oversample)
-	across, down := shrinkTaps(bw, step, width), shrinkTaps(bh, step, width)
+// reduction is how one axis of n pixels is shrunk: a box reduction by a whole
+// factor that leaves a density of 2..4, then stretched Keys kernels onto a
+// grid oversample times the crop's.
+type reduction struct {
+	box  int // photo pixels a block
+	n    int // blocks
+	step float64
+	taps []taps // of blocks
+}
 
-	rows := make([]float32, 3*len(across)*bh)
-	bands(bh, 16, func(from, to int) {
+func newReduction(n int, density float64, longest int) reduction {
+	if density < shrinks {
+		density = 1
+	}
+	r := reduction{box: 1}
+	if density >= 4 {
+		r.box = int(min(density/2, float64(longest)))
+	}
+	r.n = (n + r.box - 1) / r.box
+	width := density / float64(r.box)
+	step := max(1, width/oversample)
+	r.taps = shrinkTaps(r.n, step, width)
+	r.step = step * float64(r.box)
+	return r
+}
+
+// shrink copies the window low-passed to the crop's resolution.
+func shrink(src source, win image.Rectangle, dx, dy float64) plane {
+	longest := max(win.Dx(), win.Dy())
+	across, down := newReduction(win.Dx(), dx, longest), newReduction(win.Dy(), dy, longest)
+	p := plane{w: len(across.taps), h: len(down.taps), stepX: across.step, stepY: down.step}
+	n := 3 * p.w
+	rows := make([]float32, n*down.n)
+	bands(down.n, 16, func(from, to int) {
+		row := src.rows()
 		line := make([]float32, 3*win.Dx())
 		boxed := line
-		if box > 1 {
-			boxed = make([]float32, 3*bw)
+		if across.box > 1 || down.box > 1 {
+			boxed = make([]float32, 3*across.n)
 		}
 		for y := from; y < to; y++ {
-			if box == 1 {
-				src.row(line, win.Min.X, win.Min.Y+y)
+			if across.box == 1 && down.box == 1 {
+				row(line, win.Min.X, win.Min.Y+y)
 			} else {
-				boxRow(boxed, line, src, win, box, y)
+				boxRow(boxed, line, row, win, across.box, down.box, y)
 			}
-			shrinkRow(rows[3*len(across)*y:][:3*len(across)], boxed, across)
+			shrinkRow(rows[n*y:][:n], boxed, across.taps)
 		}
 	})
-	p := plane{w: len(across), h: len(down), step: step * float64(box)}
-	p.pix = make([]float32, 3*p.w*p.h)
-	n := 3 * p.w
+	p.pix = make([]float32, n*p.h)
 	bands(p.h, 16, func(from, to int) {
 		for y := from; y < to; y++ {
 			dst := p.pix[n*y:][:n]
-			for i, f := range down[y].weight {
-				for j, v := range rows[n*(down[y].first+i):][:n] {
+			for i, f := range down.taps[y].weight {
+				for j, v := range rows[n*(down.taps[y].first+i):][:n] {
 					dst[j] += f * v
 				}
 			}
@@ -153,17 +186,17 @@ func shrink(src source, win image.Rectangle, density float64) plane {
 	return p
 }
 
-// boxRow averages the blocks of box×box pixels of row y of blocks; blocks cut
+// boxRow averages the blocks of boxX×boxY pixels of row y of blocks; blocks cut
 // off by the photo's edge average what they have.
-func boxRow(dst, line []float32, src source, win image.Rectangle, box, y int) {
+func boxRow(dst, line []float32, row rowReader, win image.Rectangle, boxX, boxY, y int) {
 	clear(dst)
 	n := 0
-	for v := win.Min.Y + y*box; v < min(win.Min.Y+(y+1)*box, win.Max.Y); v++ {
-		src.row(line, win.Min.X, v)
+	for v := win.Min.Y + y*boxY; v < min(win.Min.Y+(y+1)*boxY, win.Max.Y); v++ {
+		row(line, win.Min.X, v)
 		n++
 		for u := range len(dst) / 3 {
 			d := dst[3*u:][:3]
-			for i := 3 * u * box; i < min(3*(u+1)*box, len(line)); i += 3 {
+			for i := 3 * u * boxX; i < min(3*(u+1)*boxX, len(line)); i += 3 {
 				p := (*[3]float32)(line[i:])
 				d[0] += p[0]
 				d[1] += p[1]
@@ -172,7 +205,7 @@ func boxRow(dst, line []float32, src source, win image.Rectangle, box, y int) {
 		}
 	}
 	for u := range len(dst) / 3 {
-		f := 1 / float32(n*min(box, len(line)/3-u*box))
+		f := 1 / float32(n*min(boxX, len(line)/3-u*boxX))
 		dst[3*u] *= f
 		dst[3*u+1] *= f
 		dst[3*u+2] *= f
@@ -196,13 +229,13 @@ func shrinkRow(dst, row []float32, across []taps) {
 }
 
 // sample fills rows from..to of the planar crop by cubic convolution.
-func (p *plane) sample(out []float32, toPlane Similarity, size, from, to int) {
+func (p *plane) sample(out []float32, toPlane affine, size, from, to int) {
 	right, bottom := float64(p.w-2), float64(p.h-2)
 	n := size * size
 	for j := from; j < to; j++ {
 		red, green, blue := out[j*size:][:size], out[n+j*size:][:size], out[2*n+j*size:][:size]
 		for i := range size {
-			q := toPlane.Apply(Point{float64(i), float64(j)})
+			q := toPlane.apply(Point{float64(i), float64(j)})
 			if !(q.X >= 1 && q.X < right && q.Y >= 1 && q.Y < bottom) {
 				red[i], green[i], blue[i] = p.atEdge(q)
 				continue

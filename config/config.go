@@ -20,6 +20,8 @@ type Config struct {
 	Detect   Detect
 	Identity Identity
 	Photo    Photo
+	Video    Video
+	Disk     Disk
 	Settle   Settle
 	Log      Log
 	Paths    Paths
@@ -40,7 +42,7 @@ type HTTP struct {
 // Queue is where jobs wait.
 type Queue struct {
 	URL     string        // "" = SQLite in the state folder
-	Timeout time.Duration // a job that takes longer is stopped and has failed
+	Timeout time.Duration // a photo that takes longer is stopped and has failed
 }
 
 // Restore is the model and how strongly it acts.
@@ -72,6 +74,24 @@ type Photo struct {
 	NoFace     string // a photo without a face is written as a copy, or skipped
 	Provenance bool   // mark outputs as partly machine-made
 	MaxPixels  int    // larger photos are refused before they are decoded
+}
+
+// Video is how films are worked on and written.
+type Video struct {
+	Encoder      string        // auto, or FFmpeg's name of the encoder
+	Quality      int           // the encoder's CRF or CQ; 0 = visually lossless
+	Preset       string        // the encoder's; "" = its default
+	Segment      time.Duration // wanted length of the pieces that are worked on by themselves
+	Deinterlace  string        // auto or off
+	Grain        string        // match or none
+	AllowPartial bool          // a truncated file gives what is there, else it has failed
+	NoFace       string        // a film without a face is written as a copy, or skipped
+	Stall        time.Duration // a step that tells no progress for so long is stopped
+}
+
+// Disk is what the work leaves free.
+type Disk struct {
+	Reserve Bytes // on each of the filesystems that are written
 }
 
 // Settle is when a file counts as complete.
@@ -116,12 +136,15 @@ func Default() Config {
 		Detect:   Detect{MinFace: 40, Every: 8, MaxPixels: 4_000_000, Rotations: true},
 		Identity: Identity{Limit: 0.5, Unverified: "leave"},
 		Photo:    Photo{NoFace: "copy", Provenance: true, MaxPixels: 250_000_000},
-		Settle:   Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},
-		Log:      Log{Level: "info"},
+		Video: Video{Encoder: "auto", Segment: 20 * time.Second, Deinterlace: "auto", Grain: "match",
+			NoFace: "copy", Stall: 2 * time.Minute},
+		Disk:   Disk{Reserve: 1 << 30},
+		Settle: Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},
+		Log:    Log{Level: "info"},
 	}
 }
 
-// WorkerCount is the number of photos to work on at a time: Workers, or, where
+// WorkerCount is the number of photos and segments of videos to work on at a time: Workers, or, where
 // that is 0, one for each four processors and at least one, because a model's
 // session uses several processors by itself.
 func (c *Config) WorkerCount() int {

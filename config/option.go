@@ -16,7 +16,7 @@ type Option struct {
 }
 
 // option is Option with the place of its value in a Config: a pointer to
-// string, int, float64, bool, time.Duration or Steps.
+// string, int, float64, bool, time.Duration, Steps or Bytes.
 type option struct {
 	key   string
 	doc   string
@@ -28,7 +28,7 @@ type option struct {
 var options = []option{
 	{"state", "Folder of the queue, the ledger and the lock. One daemon at a time uses it.",
 		func(c *Config) any { return &c.State }},
-	{"workers", "Photos in work at the same time, 0 to 256. 0 = one for each four processors, at least one.",
+	{"workers", "Photos and segments of videos in work at the same time, 0 to 256. 0 = one for each four processors, at least one.",
 		func(c *Config) any { return &c.Workers }},
 	{"rescan", "Time between two full looks at the watched folders, 1s to 24h. Events make it faster; this makes it sure.",
 		func(c *Config) any { return &c.Rescan }},
@@ -50,7 +50,7 @@ var options = []option{
 		func(c *Config) any { return &c.Restore.SharpBelow }},
 	{"detect.min_face", "Smallest face that is restored, in pixels of its side, 16 to 4096.",
 		func(c *Config) any { return &c.Detect.MinFace }},
-	{"detect.every", "Frames between two detections in a video, 1 to 1000. This version takes photos only.",
+	{"detect.every", "Frames between two detections in a video, 1 to 1000.",
 		func(c *Config) any { return &c.Detect.Every }},
 	{"detect.threshold", "Detection score that a face must reach, -2 to 5. Less finds more faces, and more that are none.",
 		func(c *Config) any { return &c.Detect.Threshold }},
@@ -68,6 +68,26 @@ var options = []option{
 		func(c *Config) any { return &c.Photo.Provenance }},
 	{"photo.max_pixels", "Photos with more pixels are refused before they are decoded, 1000000 to 260000000.",
 		func(c *Config) any { return &c.Photo.MaxPixels }},
+	{"video.encoder", "Encoder of videos: auto (the codec family and the depth of the original), libx264, libx265, libsvtav1, ffv1, h264_nvenc, hevc_nvenc, av1_nvenc, h264_vaapi, hevc_vaapi, h264_qsv or hevc_qsv.",
+		func(c *Config) any { return &c.Video.Encoder }},
+	{"video.quality", "The encoder's CRF or CQ, 0 to 63; less is better. 0 = visually lossless.",
+		func(c *Config) any { return &c.Video.Quality }},
+	{"video.preset", "The encoder's preset, as FFmpeg names it. Empty = the encoder's own default.",
+		func(c *Config) any { return &c.Video.Preset }},
+	{"video.segment", "Length of the pieces in which a video is worked on, 2s to 10m; they are cut at keyframes. A crash costs at most the pieces in work.",
+		func(c *Config) any { return &c.Video.Segment }},
+	{"video.deinterlace", "Interlaced videos: auto (deinterlaced, and the report says so) or off (as they are).",
+		func(c *Config) any { return &c.Video.Deinterlace }},
+	{"video.grain", "Grain of a restored face in a video: match (that of its surroundings) or none.",
+		func(c *Config) any { return &c.Video.Grain }},
+	{"video.allow_partial", "A truncated video gives what is there, and the report says so; otherwise it has failed.",
+		func(c *Config) any { return &c.Video.AllowPartial }},
+	{"video.no_face", "A video in which no face is found: copy (the file as it is) or skip (no output).",
+		func(c *Config) any { return &c.Video.NoFace }},
+	{"video.stall", "Work on a video that gets no further for this long is stopped, tried once more with one decoder thread, and then has failed; 10s to 1h.",
+		func(c *Config) any { return &c.Video.Stall }},
+	{"disk.reserve", "Space that is left free on the filesystems of the work and the outputs, 0 to 1PiB, like 500MB or 1GiB. Work that would need it waits.",
+		func(c *Config) any { return &c.Disk.Reserve }},
 	{"settle.quiet", "A file is taken when size and modification time have not changed for this long, 100ms to 1h.",
 		func(c *Config) any { return &c.Settle.Quiet }},
 	{"settle.max", "A file that still changes after this long is warned of, and still waited for; at least settle.quiet, at most 24h.",
@@ -120,6 +140,8 @@ func format(p any) string {
 	case *bool:
 		return strconv.FormatBool(*v)
 	case *Steps:
+		return v.String()
+	case *Bytes:
 		return v.String()
 	case *time.Duration:
 		return formatDuration(*v)

@@ -31,6 +31,10 @@ func (c *Config) problems() []error {
 	v.oneOf("identity.unverified", c.Identity.Unverified, "leave", "keep")
 	v.oneOf("photo.no_face", c.Photo.NoFace, "copy", "skip")
 	v.span("photo.max_pixels", c.Photo.MaxPixels, 1_000_000, 260_000_000)
+	v.video(c.Video)
+	if c.Disk.Reserve < 0 || c.Disk.Reserve > 1<<50 {
+		v.add("disk.reserve", c.Disk.Reserve, "must be from 0 to 1PiB")
+	}
 	v.between("settle.quiet", c.Settle.Quiet, 100*time.Millisecond, time.Hour)
 	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -92,6 +96,26 @@ func (v *validation) detect(d Detect) {
 	v.span("detect.every", d.Every, 1, 1000)
 	v.real("detect.threshold", d.Threshold, -2, 5)
 	v.span("detect.max_pixels", d.MaxPixels, 100_000, 200_000_000)
+}
+
+// encoders are those that video.encoder takes. Which of them work here is only
+// known when one is opened.
+var encoders = []string{
+	"auto", "libx264", "libx265", "libsvtav1", "ffv1", "h264_nvenc", "hevc_nvenc", "av1_nvenc",
+	"h264_vaapi", "hevc_vaapi", "h264_qsv", "hevc_qsv",
+}
+
+func (v *validation) video(o Video) {
+	v.oneOf("video.encoder", o.Encoder, encoders...)
+	v.span("video.quality", o.Quality, 0, 63)
+	if strings.ContainsRune(o.Preset, 0) {
+		v.add("video.preset", o.Preset, "must not contain a NUL character")
+	}
+	v.between("video.segment", o.Segment, 2*time.Second, 10*time.Minute)
+	v.oneOf("video.deinterlace", o.Deinterlace, "auto", "off")
+	v.oneOf("video.grain", o.Grain, "match", "none")
+	v.oneOf("video.no_face", o.NoFace, "copy", "skip")
+	v.between("video.stall", o.Stall, 10*time.Second, time.Hour)
 }
 
 func (v *validation) text(key, value string) {

@@ -35,6 +35,14 @@ func assign(p, given any) error {
 			ok = set(&n, given, parseInt) && n >= 0
 		}
 		*p = Steps(n)
+	case *Bytes:
+		if n, whole := given.(int); whole {
+			given = Bytes(n)
+		}
+		if s, quoted := given.(string); quoted {
+			given = text(s)
+		}
+		ok, want = set(p, given, parseBytes), `a size, like 1000000, "500MB" or "1GiB"`
 	case *time.Duration:
 		if s, quoted := given.(string); quoted {
 			given = text(s)

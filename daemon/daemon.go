@@ -23,8 +23,10 @@ type Deps struct {
 	OutName   func(rel string) string     // path of the output under out for a path under in; nil = the same
 	Log       *slog.Logger                // gets constant messages with the keys job, file, stage
 	Retry     func(try int) time.Duration // pause after the try'th transient error; nil = 10 s to 2 h
+	Videos    Videos                      // works on videos; nil = there are none
+	IsVideo   func(name string) bool      // by the name alone; goes with Videos
 
-	// Drain is how long a stop waits for the photos in work before they are
+	// Drain is how long a stop waits for the work under way before it is
 	// cancelled and put back; 0 = one minute.
 	Drain time.Duration
 }
@@ -41,12 +43,19 @@ type Daemon struct {
 	cfg      *config.Config
 	deps     Deps
 	attempts int
+	free     func(dir string) (space, error)
+	roomWait time.Duration
+	stall    time.Duration
+	report   time.Duration
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
 func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if deps.Processor == nil || deps.IsPhoto == nil || deps.Log == nil {
 		return nil, errors.New("daemon: Processor, IsPhoto and Log are needed")
+	}
+	if (deps.Videos == nil) != (deps.IsVideo == nil) {
+		return nil, errors.New("daemon: Videos and IsVideo go together")
 	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -60,14 +69,14 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if deps.Drain == 0 {
 		deps.Drain = defaultDrain
 	}
-	return &Daemon{cfg, deps, maxAttempts}, nil
+	return &Daemon{cfg, deps, maxAttempts, freeSpace, roomWait, cfg.Video.Stall, tellEvery}, nil
 }
 
-// Run works until ctx is done and then stops: no new photo is begun, those in
+// Run works until ctx is done and then stops: no new job is begun, those in
 // work are finished within Deps.Drain or else put back. It returns nil after
 // such a stop, and an error if it could not start or stop in order. A process
-// that is killed instead loses nothing either; only its photos in work are
-// done again.
+// that is killed instead loses nothing either; only its jobs in work (a photo,
+// a segment of a video) are done again.
 func (d *Daemon) Run(ctx context.Context) (err error) {
 	log := d.deps.Log
 	state, err := resolve(d.cfg.State)
@@ -84,11 +93,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, ledger.Close()) }()
 
-	work := &worker{
-		ledger: ledger, processor: d.deps.Processor, roots: roots,
-		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
-	}
-	queue, err := openQueue(ctx, ledger, work, d.cfg.WorkerCount(), log)
+	queue, err := d.open(ctx, ledger, roots)
 	if err != nil {
 		return err
 	}
@@ -97,7 +102,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		return err
 	}
 	if back > 0 {
-		log.InfoContext(ctx, "interrupted photos put back", "files", back)
+		log.InfoContext(ctx, "interrupted files put back", "files", back)
 	}
 	// The work outlives ctx: it is stopped below, in order.
 	if err := queue.client.Start(context.WithoutCancel(ctx)); err != nil {
@@ -106,6 +111,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	watch := d.watcher(ctx, roots, state, ledger, queue)
 	var watching sync.WaitGroup
 	watching.Go(func() { watch.run(ctx) })
+	if queue.runner != nil {
+		watching.Go(func() { queue.runner.report(ctx, d.report) })
+	}
 	notify(ctx, log, sd.SdNotifyReady)
 	log.InfoContext(ctx, "restored is ready", "folders", len(roots), "workers", d.cfg.WorkerCount(), "state", state)
 
@@ -118,8 +126,35 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		err = watch.events.Close()
 	}
 	err = errors.Join(err, d.stop(late, queue))
+	if err == nil {
+		err = ledger.parkVideos(late)
+	}
 	log.InfoContext(late, "stopped")
 	return err
+}
+
+// open makes the workers and their queue.
+func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, error) {
+	log, guard := d.deps.Log, room{int64(d.cfg.Disk.Reserve), d.free}
+	photos := &worker{
+		ledger: l, processor: d.deps.Processor, roots: roots, room: guard, wait: d.roomWait,
+		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
+	}
+	var videos *videoWorker
+	if d.deps.Videos != nil {
+		videos = &videoWorker{
+			videoRunner: &videoRunner{
+				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
+			},
+			isVideo: d.deps.IsVideo, roots: roots, wait: d.roomWait, retry: d.deps.Retry,
+		}
+	}
+	return openQueue(ctx, l, photos, videos, d.cfg.WorkerCount(), log)
+}
+
+// takes tells whether a file is one to work on.
+func (d *Daemon) takes(name string) bool {
+	return d.deps.IsPhoto(name) || d.deps.IsVideo != nil && d.deps.IsVideo(name)
 }
 
 // stop drains the workers, cancels those that take too long, and waits.
@@ -129,11 +164,11 @@ func (d *Daemon) stop(ctx context.Context, q *queue) error {
 	if q.client.Stop(drain) == nil {
 		return nil
 	}
-	d.deps.Log.WarnContext(ctx, "photos in work are cancelled and put back", "waited", d.deps.Drain.String())
+	d.deps.Log.WarnContext(ctx, "work under way is cancelled and put back", "waited", d.deps.Drain.String())
 	hard, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()
 	if err := q.client.StopAndCancel(hard); err != nil {
-		return fmt.Errorf("a photo in work did not stop within %s; it is put back at the next start", cancelTimeout)
+		return fmt.Errorf("work under way did not stop within %s; it is put back at the next start", cancelTimeout)
 	}
 	return nil
 }
@@ -142,7 +177,7 @@ func (d *Daemon) stop(ctx context.Context, q *queue) error {
 func (d *Daemon) watcher(ctx context.Context, roots []root, state string, l *Ledger, q *queue) *watcher {
 	log := d.deps.Log
 	w := &watcher{
-		roots: roots, skip: filepath.Clean(state), isPhoto: d.deps.IsPhoto, ledger: l, take: q.enqueue,
+		roots: roots, skip: filepath.Clean(state), takes: d.takes, ledger: l, take: q.enqueue,
 		rescan: d.cfg.Rescan, settle: newSettle(d.cfg.Settle.Quiet, d.cfg.Settle.Max, maxWaiting), log: log,
 		watched: map[string]bool{}, touched: map[string]struct{}{},
 	}

@@ -178,6 +178,7 @@ func TestJobTimeout(t *testing.T) {
 	l := s.ledger()
 	defer l.Close()
 	w := &worker{ledger: l, timeout: 50 * time.Millisecond, attempts: 1, retry: s.retry, log: s.daemon(&proc{}).deps.Log,
+		room: room{free: freeSpace},
 		processor: processorFunc(func(ctx context.Context, _ Job) (Result, error) {
 			<-ctx.Done()
 			return Result{}, ctx.Err()
@@ -187,7 +188,7 @@ func TestJobTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.roots = roots
-	q, err := openQueue(t.Context(), l, w, 1, w.log)
+	q, err := openQueue(t.Context(), l, w, nil, 1, w.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,10 @@ func child(dir string) {
 			}
 		},
 	}
-	d, err := New(&cfg, Deps{Processor: p, IsPhoto: isPhoto, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	d, err := New(&cfg, Deps{
+		Processor: p, IsPhoto: isPhoto, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Videos: childFilms(dir), IsVideo: isVideo,
+	})
 	if err == nil {
 		err = d.Run(context.Background())
 	}

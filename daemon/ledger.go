@@ -17,10 +17,9 @@ import (
 // databaseName is the file in the state folder that holds ledger and queue.
 const databaseName = "restored.db"
 
-// schemaVersion is the ledger's, kept in SQLite's user_version.
-const schemaVersion = 1
-
-const schema = `
+// schemas bring the ledger from one version to the next, the first from
+// nothing. SQLite's user_version says which it has.
+var schemas = []string{`
 CREATE TABLE files (
 	id           INTEGER PRIMARY KEY AUTOINCREMENT,
 	dir          TEXT NOT NULL,              -- path = dir / name, bytes as the system has them
@@ -45,8 +44,30 @@ CREATE TABLE files (
 );
 CREATE UNIQUE INDEX files_out ON files (out) WHERE claimed = 1;
 CREATE INDEX files_open ON files (state) WHERE state IN ('queued', 'running');
-PRAGMA user_version = 1;
-`
+`, `
+CREATE TABLE videos (                          -- those that are planned or in work, or kept for a look
+	run        INTEGER PRIMARY KEY AUTOINCREMENT, -- names the work folder; never used again
+	file       INTEGER NOT NULL UNIQUE,          -- its id in files
+	size       INTEGER NOT NULL,                 -- of the version that is in work
+	mtime_ns   INTEGER NOT NULL,
+	stage      TEXT NOT NULL CHECK (stage IN ('plan', 'analyse', 'render', 'join')), -- what is to be done next
+	segments   INTEGER NOT NULL DEFAULT 0,       -- this and what follows is from the plan
+	frames     INTEGER NOT NULL DEFAULT 0,
+	work_bytes INTEGER NOT NULL DEFAULT 0,
+	out_bytes  INTEGER NOT NULL DEFAULT 0,
+	out        TEXT NOT NULL DEFAULT '',
+	continued  INTEGER NOT NULL DEFAULT 0,       -- begun by an earlier process
+	kept       INTEGER NOT NULL DEFAULT 0        -- failed, and the work folder is left for a look
+);
+CREATE TABLE segments (                        -- those that are done
+	run    INTEGER NOT NULL,
+	stage  TEXT NOT NULL CHECK (stage IN ('analyse', 'render')),
+	n      INTEGER NOT NULL,                     -- from 0
+	frames INTEGER NOT NULL,
+	faces  INTEGER NOT NULL,
+	PRIMARY KEY (run, stage, n)
+) WITHOUT ROWID;
+`}
 
 // State is where a file stands. It goes from queued to running and on to done
 // or failed; a file that has changed begins again.
@@ -92,13 +113,18 @@ type Record struct {
 type Ledger struct {
 	db   *sql.DB
 	lock *os.File
+	dir  string // the state folder, absolute
 }
 
 // OpenLedger makes the state folder if it is missing, takes its lock and opens
-// the database, making or upgrading the table. Another process that has the
+// the database, making or upgrading the tables. Another process that has the
 // folder in use is [ErrLocked]. The caller closes the Ledger.
 func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o750)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
 	lock, err := lockState(dir)
@@ -115,7 +141,7 @@ func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
 	if err := migrateLedger(ctx, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("state database %s: %w", file, err), db.Close(), lock.Close())
 	}
-	return &Ledger{db, lock}, nil
+	return &Ledger{db, lock, dir}, nil
 }
 
 // dsn names the database with its settings. Every commit reaches the disk
@@ -135,16 +161,21 @@ func migrateLedger(ctx context.Context, db *sql.DB) error {
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	switch version {
-	case schemaVersion:
-		return nil
-	case 0:
-		return inTx(ctx, db, func(tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, schema)
-			return err
-		})
+	if version > len(schemas) {
+		return fmt.Errorf("made by another version of restored (schema %d, this one knows %d)", version, len(schemas))
 	}
-	return fmt.Errorf("made by another version of restored (schema %d, this one knows %d)", version, schemaVersion)
+	if version == len(schemas) {
+		return nil
+	}
+	return inTx(ctx, db, func(tx *sql.Tx) error {
+		for _, schema := range schemas[version:] {
+			if _, err := tx.ExecContext(ctx, schema); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(schemas)))
+		return err
+	})
 }
 
 // Close closes the database and gives up the lock. It may be called again.
@@ -197,9 +228,12 @@ func (l *Ledger) Lookup(ctx context.Context, path string) (Record, bool, error) 
 	return lookup(ctx, l.db, path)
 }
 
-func lookup(ctx context.Context, db interface {
+// querier is a database or a transaction.
+type querier interface {
 	QueryRowContext(context.Context, string, ...any) *sql.Row
-}, path string) (Record, bool, error) {
+}
+
+func lookup(ctx context.Context, db querier, path string) (Record, bool, error) {
 	dir, name := split(path)
 	r, err := scanRecord(db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE dir = ? AND name = ?", dir, name))
 	return found(r, err, "look up "+path)
@@ -209,7 +243,11 @@ func split(path string) (dir, name string) { return filepath.Dir(path), filepath
 
 // byID is Lookup for the number that a queued job carries.
 func (l *Ledger) byID(ctx context.Context, id int64) (Record, bool, error) {
-	r, err := scanRecord(l.db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE id = ?", id))
+	return byID(ctx, l.db, id)
+}
+
+func byID(ctx context.Context, db querier, id int64) (Record, bool, error) {
+	r, err := scanRecord(db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE id = ?", id))
 	return found(r, err, fmt.Sprintf("look up file %d", id))
 }
 

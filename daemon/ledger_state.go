@@ -55,18 +55,20 @@ func (l *Ledger) requeue(ctx context.Context, id int64, reason string, counts bo
 
 // fail: → failed. This version of the file is not tried again by itself.
 func (l *Ledger) fail(ctx context.Context, id int64, reason string) error {
-	err := inTx(ctx, l.db, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE files SET state = 'failed', reason = ?, finished_ms = ? WHERE id = ?",
-			shorten(reason), now(), id)
-		if err != nil {
-			return err
-		}
-		return release(ctx, tx, id)
-	})
+	err := inTx(ctx, l.db, func(tx *sql.Tx) error { return failTx(ctx, tx, id, reason) })
 	if err != nil {
 		return fmt.Errorf("ledger: fail file %d: %w", id, err)
 	}
 	return nil
+}
+
+func failTx(ctx context.Context, tx *sql.Tx, id int64, reason string) error {
+	_, err := tx.ExecContext(ctx, "UPDATE files SET state = 'failed', reason = ?, finished_ms = ? WHERE id = ?",
+		shorten(reason), now(), id)
+	if err != nil {
+		return err
+	}
+	return release(ctx, tx, id)
 }
 
 // release gives a claim up where nothing was written, unless the path still
@@ -94,9 +96,10 @@ func same(info os.FileInfo, size, mtime sql.NullInt64) bool {
 // drop: → failed with no version, so that whatever lies there at the next scan
 // is taken as new.
 func (l *Ledger) drop(ctx context.Context, id int64, reason string) error {
-	return l.move(ctx, id, "drop", `UPDATE files SET state = 'failed', size = -1, reason = ?, finished_ms = ?
-		WHERE id = ?`, shorten(reason), now(), id)
+	return l.move(ctx, id, "drop", dropQuery, shorten(reason), now(), id)
 }
+
+const dropQuery = "UPDATE files SET state = 'failed', size = -1, reason = ?, finished_ms = ? WHERE id = ?"
 
 // done: running → done. The work of also, which may be nil, is in the same
 // transaction. A result at a path that was not claimed is an error.
@@ -159,7 +162,7 @@ func (l *Ledger) move(ctx context.Context, id int64, what, query string, args ..
 // the first two.
 func (l *Ledger) claim(ctx context.Context, id int64, out string, force bool) (overwrite bool, err error) {
 	err = inTx(ctx, l.db, func(tx *sql.Tx) error {
-		overwrite, err = claimTx(ctx, tx, id, out, force)
+		overwrite, err = claimTx(ctx, tx, id, out, force, true)
 		return err
 	})
 	if err != nil {
@@ -168,7 +171,10 @@ func (l *Ledger) claim(ctx context.Context, id int64, out string, force bool) (o
 	return overwrite, nil
 }
 
-func claimTx(ctx context.Context, tx *sql.Tx, id int64, out string, force bool) (bool, error) {
+// claimTx is claim in a transaction. Without write the path is only kept for
+// the file: nothing is written there before it is claimed again, and what
+// turns up meanwhile is not ours.
+func claimTx(ctx context.Context, tx *sql.Tx, id int64, out string, force, write bool) (bool, error) {
 	var owner int64
 	var writing bool
 	var size, mtime sql.NullInt64
@@ -191,16 +197,16 @@ func claimTx(ctx context.Context, tx *sql.Tx, id int64, out string, force bool) 
 	case !info.Mode().IsRegular():
 		return false, fmt.Errorf("%w %s: it is no regular file", ErrForeign, out)
 	case force:
-	case !ours:
+	case !ours, !writing && !size.Valid:
 		return false, fmt.Errorf("%w %s: it was there before", ErrForeign, out)
 	case !writing && !same(info, size, mtime):
 		return false, fmt.Errorf("%w %s: somebody has changed it since it was written", ErrForeign, out)
 	}
 	if !ours { // nothing is known of an output of ours at this path
-		size, mtime = sql.NullInt64{}, sql.NullInt64{}
+		size, mtime, writing = sql.NullInt64{}, sql.NullInt64{}, false
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE files SET out = ?, claimed = 1, writing = 1, out_size = ?, out_mtime_ns = ?
-		WHERE id = ?`, out, size, mtime, id)
+	_, err = tx.ExecContext(ctx, `UPDATE files SET out = ?, claimed = 1, writing = ?, out_size = ?, out_mtime_ns = ?
+		WHERE id = ?`, out, writing || write, size, mtime, id)
 	return exists, err
 }
 

@@ -42,6 +42,9 @@ type site struct {
 	drain   time.Duration
 	tries   int // 0 = maxAttempts
 	outName func(string) string
+	films   Videos // nil = photos only
+	free    func(string) (space, error)
+	stall   time.Duration // 0 = the configuration's
 	logMu   sync.Mutex
 	log     bytes.Buffer
 }
@@ -67,6 +70,7 @@ func siteConfig(dir string) config.Config {
 	cfg.Settle.Quiet = 100 * time.Millisecond
 	cfg.Rescan = time.Second
 	cfg.Workers = 2
+	cfg.Disk.Reserve = 0 // tests run on full machines too
 	return cfg
 }
 
@@ -85,15 +89,28 @@ func (s *site) logged() string {
 
 func isPhoto(name string) bool { return strings.HasSuffix(name, ".jpg") }
 
+func isVideo(name string) bool { return strings.HasSuffix(name, ".mp4") }
+
 func (s *site) daemon(p Processor) *Daemon {
 	s.t.Helper()
-	d, err := New(&s.cfg, Deps{
+	deps := Deps{
 		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Retry: s.retry, Drain: s.drain,
-		Log: slog.New(slog.NewTextHandler(io.Writer(s), nil)),
-	})
+		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if s.films != nil {
+		deps.Videos, deps.IsVideo = s.films, isVideo
+	}
+	d, err := New(&s.cfg, deps)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if s.free != nil {
+		d.free = s.free
+	}
+	if s.stall > 0 {
+		d.stall = s.stall
+	}
+	d.roomWait, d.report = 50*time.Millisecond, 50*time.Millisecond
 	if s.tries > 0 {
 		d.attempts = s.tries
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -61,20 +62,20 @@ var openStates = []rivertype.JobState{
 	rivertype.JobStateRetryable, rivertype.JobStateScheduled,
 }
 
-// insertOpts makes a file's open job the only one.
-func insertOpts() *river.InsertOpts {
-	return &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: openStates}}
-}
+// insertOpts makes a photo's open job the only one.
+func insertOpts() *river.InsertOpts { return uniqueOpts(priorityPhoto) }
 
 // queue is River on the ledger's database.
 type queue struct {
-	ledger *Ledger
-	client *river.Client[*sql.Tx]
+	ledger  *Ledger
+	client  *river.Client[*sql.Tx]
+	isVideo func(name string) bool // nil = no videos
+	runner  *videoRunner           // nil = no videos
 }
 
 // openQueue brings River's tables up to date and makes its client; nothing
-// runs before client.Start.
-func openQueue(ctx context.Context, l *Ledger, w *worker, workers int, log *slog.Logger) (*queue, error) {
+// runs before client.Start. Without videos, v is nil.
+func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, workers int, log *slog.Logger) (*queue, error) {
 	driver := riversqlite.New(l.db)
 	log = slog.New(atLeast{log.Handler(), slog.LevelWarn})
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: log})
@@ -85,7 +86,13 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, workers int, log *slog
 		return nil, fmt.Errorf("queue: prepare the tables: %w", err)
 	}
 	registered := river.NewWorkers()
-	if err := river.AddWorkerSafely(registered, w); err != nil {
+	err = river.AddWorkerSafely(registered, w)
+	if v != nil {
+		err = errors.Join(err, river.AddWorkerSafely(registered, &stepWorker[videoArgs]{videoWorker: v}),
+			river.AddWorkerSafely(registered, &stepWorker[segmentArgs]{videoWorker: v}),
+			river.AddWorkerSafely(registered, &stepWorker[joinArgs]{videoWorker: v}))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
 	client, err := river.NewClient(driver, &river.Config{
@@ -93,6 +100,7 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, workers int, log *slog
 		Workers:                     registered,
 		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		JobTimeout:                  w.timeout,
+		RescueStuckJobsAfter:        max(w.timeout, videoTimeout) + time.Hour,
 		MaxAttempts:                 w.attempts,
 		PollOnly:                    true,
 		FetchPollInterval:           fetchPoll,
@@ -104,7 +112,11 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, workers int, log *slog
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
-	return &queue{l, client}, nil
+	q := &queue{ledger: l, client: client}
+	if v != nil {
+		q.isVideo, q.runner = v.isVideo, v.videoRunner
+	}
+	return q, nil
 }
 
 // foundFile is a settled file.
@@ -120,6 +132,7 @@ func (f foundFile) args(id int64) photoArgs {
 // enqueue notes files as queued and makes a job for each, in one transaction.
 // It returns those that have to wait because an earlier version is in work.
 func (q *queue) enqueue(ctx context.Context, files []foundFile) (busy []foundFile, err error) {
+	var stale []int64 // runs whose work is of no use any more
 	err = inTx(ctx, q.ledger.db, func(tx *sql.Tx) error {
 		var fresh []river.InsertManyParams
 		for _, f := range files {
@@ -132,16 +145,19 @@ func (q *queue) enqueue(ctx context.Context, files []foundFile) (busy []foundFil
 				if err != nil {
 					return err
 				}
-				fresh = append(fresh, river.InsertManyParams{Args: f.args(id), InsertOpts: insertOpts()})
+				fresh = append(fresh, q.job(f, id))
 			case rec.Version == f.version:
 				// Queued, done or failed as it is.
 			default:
-				ok, err := q.again(ctx, tx, rec, f)
+				ok, run, err := q.again(ctx, tx, rec, f)
 				if err != nil {
 					return err
 				}
 				if !ok {
 					busy = append(busy, f)
+				}
+				if run != 0 {
+					stale = append(stale, run)
 				}
 			}
 		}
@@ -154,12 +170,35 @@ func (q *queue) enqueue(ctx context.Context, files []foundFile) (busy []foundFil
 	if err != nil {
 		return nil, fmt.Errorf("enqueue: %w", err)
 	}
+	for _, run := range stale {
+		q.runner.discard(ctx, run)
+	}
 	return busy, nil
 }
 
+// job is the first job of a file.
+func (q *queue) job(f foundFile, id int64) river.InsertManyParams {
+	if q.takesVideo(f.path) {
+		return river.InsertManyParams{Args: f.videoArgs(id), InsertOpts: uniqueOpts(priorityAnalyse)}
+	}
+	return river.InsertManyParams{Args: f.args(id), InsertOpts: insertOpts()}
+}
+
+func (q *queue) takesVideo(path string) bool {
+	return q.isVideo != nil && q.isVideo(filepath.Base(path))
+}
+
 // again queues another version of a known file; false = its earlier version is
-// in work.
-func (q *queue) again(ctx context.Context, tx *sql.Tx, rec Record, f foundFile) (bool, error) {
+// in work. stale is as videoAgain's.
+func (q *queue) again(ctx context.Context, tx *sql.Tx, rec Record, f foundFile) (ok bool, stale int64, err error) {
+	if q.takesVideo(f.path) {
+		return q.videoAgain(ctx, tx, rec, f)
+	}
+	ok, err = q.photoAgain(ctx, tx, rec, f)
+	return ok, 0, err
+}
+
+func (q *queue) photoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundFile) (bool, error) {
 	if rec.State == Running {
 		return false, nil
 	}
@@ -200,14 +239,20 @@ func (q *queue) recover(ctx context.Context) (int, error) {
 			if f.crashes < 2 {
 				continue
 			}
-			_, err := tx.ExecContext(ctx, `UPDATE river_job SET priority = 4 WHERE kind = 'photo'
-				AND state = 'available' AND json_extract(args, '$.file') = ?`, f.id)
+			_, err := tx.ExecContext(ctx, `UPDATE river_job SET priority = ? WHERE state = 'available'
+				AND json_extract(args, '$.file') = ?`, priorityLast, f.id)
 			if err != nil {
 				return err
 			}
 		}
+		if err := q.recoverVideos(ctx, tx); err != nil {
+			return err
+		}
 		return q.adopt(ctx, tx)
 	})
+	if err == nil {
+		err = q.ledger.sweepWork(ctx)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("queue: recover: %w", err)
 	}
@@ -218,7 +263,7 @@ func (q *queue) recover(ctx context.Context) (int, error) {
 func (q *queue) adopt(ctx context.Context, tx *sql.Tx) error {
 	rows, err := tx.QueryContext(ctx, "SELECT "+recordColumns+` FROM files WHERE state = 'queued' AND id NOT IN (
 		SELECT json_extract(args, '$.file') FROM river_job
-		WHERE kind = 'photo' AND state IN ('available', 'pending', 'running', 'retryable', 'scheduled'))`)
+		WHERE state IN ('available', 'pending', 'running', 'retryable', 'scheduled'))`)
 	if err != nil {
 		return err
 	}
@@ -235,7 +280,8 @@ func (q *queue) adopt(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	for _, r := range orphans {
-		_, err := q.client.InsertTx(ctx, tx, foundFile{r.Path, r.Version}.args(r.ID), insertOpts())
+		job := q.job(foundFile{r.Path, r.Version}, r.ID)
+		_, err := q.client.InsertTx(ctx, tx, job.Args, job.InsertOpts)
 		if err != nil {
 			return err
 		}

@@ -29,10 +29,10 @@ const (
 // watcher finds the files in the watched folders and hands those that have
 // settled to take. All its state belongs to the goroutine of run.
 type watcher struct {
-	roots   []root
-	skip    string // a folder that is never looked into: our state
-	isPhoto func(name string) bool
-	ledger  *Ledger
+	roots  []root
+	skip   string                 // a folder that is never looked into: our state
+	takes  func(name string) bool // by the name alone
+	ledger *Ledger
 	// take queues settled files and returns those that have to wait.
 	take   func(ctx context.Context, files []foundFile) ([]foundFile, error)
 	rescan time.Duration
@@ -196,7 +196,7 @@ func (w *watcher) scanFolder(ctx context.Context, dir string) (folders []string)
 			case ignored(e.Name()):
 			case e.IsDir():
 				folders = append(folders, path)
-			case e.Type().IsRegular() && w.isPhoto(e.Name()):
+			case e.Type().IsRegular() && w.takes(e.Name()):
 				info, err := e.Info()
 				if err == nil && w.candidate(info) && known[e.Name()] != versionOf(info) {
 					w.wait(path, info)
@@ -230,10 +230,10 @@ func (w *watcher) observe(ctx context.Context, dir string) {
 	}
 }
 
-// candidate tells whether a file is one to take: regular, named like a photo,
-// not empty. Links are not followed: what they point to has its own place.
+// candidate tells whether a file is one to take: regular, with a name
+// to take, not empty. Links are not followed: what they point to has its own place.
 func (w *watcher) candidate(info fs.FileInfo) bool {
-	return info.Mode().IsRegular() && info.Size() > 0 && !ignored(info.Name()) && w.isPhoto(info.Name())
+	return info.Mode().IsRegular() && info.Size() > 0 && !ignored(info.Name()) && w.takes(info.Name())
 }
 
 // wait waits for a file to settle; without room, a later scan finds it again.

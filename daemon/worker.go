@@ -20,6 +20,8 @@ type worker struct {
 	roots     []root
 	timeout   time.Duration
 	attempts  int // the most tries of a file
+	room      room
+	wait      time.Duration // before room is looked for again
 	retry     func(attempt int) time.Duration
 	log       *slog.Logger
 }
@@ -47,6 +49,16 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 	if rec.State == Done || rec.State == Failed {
 		return nil // noted before a crash, or while the job was waiting
 	}
+	var none *noRoomError
+	if err := w.hasRoom(rec); errors.As(err, &none) {
+		if !waitingForRoom(rec.Reason) {
+			log.WarnContext(ctx, "photo waits for room on the disk", "reason", err.Error())
+		}
+		if err := w.ledger.requeue(ctx, rec.ID, err.Error(), true); err != nil {
+			return err
+		}
+		return river.JobSnooze(w.wait)
+	}
 	began := time.Now()
 	res, err := w.try(ctx, rec)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -62,6 +74,16 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 		return river.JobCancel(err)
 	}
 	return err
+}
+
+// hasRoom asks for room for an output as large as the photo. What is wrong
+// otherwise, the work will meet too.
+func (w *worker) hasRoom(rec Record) error {
+	r, ok := rootOf(w.roots, rec.Path)
+	if !ok {
+		return nil
+	}
+	return w.room.check(need{r.out, rec.Version.Size})
 }
 
 // try finds where the output belongs and works on the file.

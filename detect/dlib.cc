@@ -266,13 +266,12 @@ extern "C" int detect_landmarks(detect_ctx *ctx, const detect_image *im, const l
 	return guarded(err, errlen, [&] {
 		gray_image img;
 		copy_rows(im, img);
-		for (int i = 0; i < 2 * parts; ++i) xy[i] = 0;
-		for (const long *b = boxes; b != boxes + 4 * n; b += 4) {
+		for (const long *b = boxes; b != boxes + 4 * n; b += 4, xy += 2 * parts) {
 			const auto shape = ctx->predictor(img, dlib::rectangle(b[0], b[1], b[2], b[3]));
 			if (int(shape.num_parts()) != parts) throw std::runtime_error("unexpected number of points");
 			for (int i = 0; i < parts; ++i) {
-				xy[2 * i] += double(shape.part(i).x()) / n;
-				xy[2 * i + 1] += double(shape.part(i).y()) / n;
+				xy[2 * i] = double(shape.part(i).x());
+				xy[2 * i + 1] = double(shape.part(i).y());
 			}
 		}
 	});

@@ -143,38 +143,61 @@ func (s *Scanner) Scan(p Pixels, upsample bool, threshold float64) ([]Hit, error
 // detection would have it, and gives the mean of what it finds. A single box
 // gives whole pixels: Detector.Landmarks is finer.
 func (s *Scanner) Predict(p Pixels, boxes ...image.Rectangle) ([5]Point, error) {
-	var out [5]Point
+	all, err := s.predictEach(p, boxes)
+	if err != nil {
+		return [5]Point{}, err
+	}
+	return meanPoints(all), nil
+}
+
+func meanPoints(all [][parts]Point) [parts]Point {
+	var mean [parts]Point
+	for _, pts := range all {
+		for i, p := range pts {
+			mean[i].X += p.X / float64(len(all))
+			mean[i].Y += p.Y / float64(len(all))
+		}
+	}
+	return mean
+}
+
+// predictEach runs the shape predictor on gray pixels for each box.
+func (s *Scanner) predictEach(p Pixels, boxes []image.Rectangle) ([][parts]Point, error) {
 	if err := p.check(); err != nil {
-		return out, fmt.Errorf("detect: %w", err)
+		return nil, fmt.Errorf("detect: %w", err)
 	}
 	if p.Channels != 1 {
-		return out, fmt.Errorf("detect: landmarks want gray pixels, got %d channels", p.Channels)
+		return nil, fmt.Errorf("detect: landmarks want gray pixels, got %d channels", p.Channels)
 	}
 	if len(boxes) == 0 || len(boxes) > maxHits {
-		return out, fmt.Errorf("detect: landmarks: %d boxes, want 1 to %d", len(boxes), maxHits)
+		return nil, fmt.Errorf("detect: landmarks: %d boxes, want 1 to %d", len(boxes), maxHits)
 	}
 	cboxes := make([]C.long, 0, 4*len(boxes))
 	for _, b := range boxes {
 		if b.Dx() < 2 || b.Dy() < 2 || !b.In(image.Rect(-maxSide, -maxSide, 2*maxSide, 2*maxSide)) {
-			return out, fmt.Errorf("detect: landmarks: box %v is empty or far outside", b)
+			return nil, fmt.Errorf("detect: landmarks: box %v is empty or far outside", b)
 		}
 		cboxes = append(cboxes, C.long(b.Min.X), C.long(b.Min.Y), C.long(b.Max.X-1), C.long(b.Max.Y-1))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx == nil {
-		return out, errClosed
+		return nil, errClosed
 	}
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	im := p.c(&pin)
-	var xy [2 * parts]C.double
+	xy := make([]C.double, 2*parts*len(boxes))
 	msg := newErrBuf()
 	if C.detect_landmarks(s.ctx, &im, &cboxes[0], C.int(len(boxes)), &xy[0], parts, msg.ptr(), errBytes) != 0 {
-		return out, fmt.Errorf("detect: landmarks in box %v: %s", boxes[0], msg)
+		return nil, fmt.Errorf("detect: landmarks in box %v: %s", boxes[0], msg)
 	}
+	out := make([][parts]Point, len(boxes))
 	for i := range out {
-		out[i] = Point{float64(xy[2*i]), float64(xy[2*i+1])}
+		for k := range out[i] {
+			at := 2 * (i*parts + k)
+			out[i][k] = Point{float64(xy[at]), float64(xy[at+1])}
+		}
 	}
 	return out, nil
 }

@@ -47,8 +47,8 @@ int detect_scan(detect_ctx *ctx, const detect_image *im, int upsample, double th
                 detect_hit *hits, int cap, int *n, char *err, size_t errlen);
 
 /* detect_landmarks runs the predictor on each of n inclusive boxes {left, top,
- * right, bottom}; xy receives parts pairs: the means of the whole pixels that
- * dlib gives. im must be gray. */
+ * right, bottom}; xy receives n times parts pairs: the whole pixels that dlib
+ * gives. im must be gray. */
 int detect_landmarks(detect_ctx *ctx, const detect_image *im, const long *boxes, int n,
                      double *xy, int parts, char *err, size_t errlen);
 

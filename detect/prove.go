@@ -33,8 +33,13 @@ func (d *Detector) prove(read lumaReader, size image.Point, f frame) (float64, b
 	if wild(f, g) {
 		return 0, false, nil
 	}
-	crop := cropFrame(read, size, g, proofFace, proofEdge)
-	hits, err := d.scanner.Scan(crop.pixels(), false, leastProof)
+	return d.scanner.proof(read, size, g)
+}
+
+// proof scans the crop of a frame that is set about a face's landmarks.
+func (s *Scanner) proof(read lumaReader, size image.Point, pose frame) (float64, bool, error) {
+	crop := cropFrame(read, size, pose, proofFace, proofEdge)
+	hits, err := s.Scan(crop.pixels(), false, leastProof)
 	if err != nil {
 		return 0, false, err
 	}

@@ -32,7 +32,10 @@ func (d *Detector) turned(ctx context.Context, read lumaReader, size image.Point
 	for _, group := range turns {
 		var all []candidate
 		for _, degrees := range group {
-			found, err := d.scanTurned(ctx, img, degrees)
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			found, err := d.scanner.scanTurned(img, degrees, d.opt.Threshold)
 			if err != nil {
 				return nil, err
 			}
@@ -66,23 +69,20 @@ func (d *Detector) turned(ctx context.Context, read lumaReader, size image.Point
 
 // scanTurned scans a copy of img in which faces turned by degrees are upright.
 // The frames are in img's pixels.
-func (d *Detector) scanTurned(ctx context.Context, img *plane, degrees float64) ([]candidate, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s, c := math.Sincos(degrees * math.Pi / 180)
-	w := int(math.Ceil(math.Abs(c)*float64(img.w) + math.Abs(s)*float64(img.h) - 1e-6))
-	h := int(math.Ceil(math.Abs(s)*float64(img.w) + math.Abs(c)*float64(img.h) - 1e-6))
+func (s *Scanner) scanTurned(img *plane, degrees, threshold float64) ([]candidate, error) {
+	sin, cos := math.Sincos(degrees * math.Pi / 180)
+	w := int(math.Ceil(math.Abs(cos)*float64(img.w) + math.Abs(sin)*float64(img.h) - 1e-6))
+	h := int(math.Ceil(math.Abs(sin)*float64(img.w) + math.Abs(cos)*float64(img.h) - 1e-6))
 	// back maps the copy's pixels to img's.
 	back := func(x, y float64) Point {
 		x, y = x-float64(w-1)/2, y-float64(h-1)/2
-		return Point{x*c - y*s + float64(img.w-1)/2, x*s + y*c + float64(img.h-1)/2}
+		return Point{x*cos - y*sin + float64(img.w-1)/2, x*sin + y*cos + float64(img.h-1)/2}
 	}
 	copied := &plane{pix: make([]uint8, w*h), w: w, h: h}
 	for y := range h {
 		sampleLine(img, back(0, float64(y)), back(float64(w-1), float64(y)), copied.pix[y*w:(y+1)*w])
 	}
-	hits, err := d.scanner.Scan(copied.pixels(), false, d.opt.Threshold)
+	hits, err := s.Scan(copied.pixels(), false, threshold)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,9 @@ import (
 // wrapped with the file's name, the stage that failed and the reason.
 var (
 	ErrNotPhoto    = errors.New("not a photo")
-	ErrUnsupported = errors.New("unsupported kind of photo")
-	ErrTooLarge    = errors.New("photo too large")
-	ErrDamaged     = errors.New("damaged or incomplete photo")
+	ErrUnsupported = errors.New("unsupported kind of file")
+	ErrTooLarge    = errors.New("too large")
+	ErrDamaged     = errors.New("damaged or incomplete")
 	ErrExists      = errors.New("destination exists already")
 )
 

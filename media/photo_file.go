@@ -2,6 +2,7 @@ package media
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,10 +28,10 @@ func IsTempName(path string) bool {
 	return strings.HasPrefix(b, TempPrefix) && strings.HasSuffix(b, TempSuffix)
 }
 
-// CopyPhoto makes dst a byte-identical copy of src with its mode, time and,
+// CopyFile makes dst a byte-identical copy of src with its mode, time and,
 // where permitted, owner. dst appears only complete. If dst exists and
 // overwrite is false the error is ErrExists.
-func CopyPhoto(src, dst string, overwrite bool) error {
+func CopyFile(ctx context.Context, src, dst string, overwrite bool) error {
 	f, err := openRegular(src)
 	if err != nil {
 		return err
@@ -41,7 +42,7 @@ func CopyPhoto(src, dst string, overwrite bool) error {
 		return fmt.Errorf("copy %s: %w", src, err)
 	}
 	n, err := writeAtomic(dst, st, overwrite, func(w io.Writer) error {
-		_, err := io.Copy(w, f)
+		_, err := io.Copy(w, cancelled{ctx, f})
 		return err
 	})
 	if err != nil {
@@ -53,16 +54,31 @@ func CopyPhoto(src, dst string, overwrite bool) error {
 	return nil
 }
 
+// cancelled is a reader until its context ends.
+type cancelled struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (c cancelled) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.Reader.Read(b)
+}
+
 // openRegular opens a file to read and refuses what isn't a regular file; it
 // doesn't wait for a pipe's other end.
-func openRegular(path string) (*os.File, error) {
+func openRegular(path string) (*os.File, error) { return openRegularAs(path, ErrNotPhoto) }
+
+func openRegularAs(path string, not error) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%w: not a regular file (%s)", ErrNotPhoto, kindOf(st.Mode()))
+		err = fmt.Errorf("%w: not a regular file (%s)", not, kindOf(st.Mode()))
 	}
 	if err != nil {
 		f.Close()

@@ -213,7 +213,7 @@ func TestSaveIsSafe(t *testing.T) {
 	if !bytes.Equal(mustRead(t, src), before) {
 		t.Error("the original changed")
 	}
-	if err := CopyPhoto(src, dir+"/copy/c.jpg", false); err != nil {
+	if err := CopyFile(t.Context(), src, dir+"/copy/c.jpg", false); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := os.Stat(dir + "/copy/c.jpg"); err != nil || !st.ModTime().Equal(when) || st.Mode() != 0o604 {
@@ -222,7 +222,7 @@ func TestSaveIsSafe(t *testing.T) {
 	if !bytes.Equal(mustRead(t, dir+"/copy/c.jpg"), before) {
 		t.Error("the copy differs")
 	}
-	if err := CopyPhoto(src, dir+"/copy/c.jpg", false); !errors.Is(err, ErrExists) {
+	if err := CopyFile(t.Context(), src, dir+"/copy/c.jpg", false); !errors.Is(err, ErrExists) {
 		t.Errorf("copy onto existing: %v", err)
 	}
 	noTemps(t, dir)

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"math"
 	"time"
 
 	"restored/frame"
@@ -13,6 +14,16 @@ const NoTime int64 = -1 << 63
 type Rational struct {
 	Num int `json:"num"`
 	Den int `json:"den"`
+}
+
+// Seconds is how long so many ticks of the time base are.
+func (r Rational) Seconds(ticks int64) float64 {
+	return float64(ticks) * float64(r.Num) / float64(r.Den)
+}
+
+// Ticks is how many ticks of the time base fit into d, rounded up.
+func (r Rational) Ticks(d time.Duration) int64 {
+	return int64(math.Ceil(d.Seconds() * float64(r.Den) / float64(r.Num)))
 }
 
 // Kind is what a stream holds.
@@ -119,7 +130,9 @@ type ReadOptions struct {
 // ReadCounts is what a Reader has met.
 type ReadCounts struct {
 	Pictures int64 `json:"pictures"`
-	Corrupt  int64 `json:"corrupt"` // packets and pictures that were skipped because they are damaged
+	Corrupt  int64 `json:"corrupt"` // packets that were skipped and pictures that were patched up because they are damaged
+	// Truncated says why the file ended too early, if it did where the reader was.
+	Truncated string `json:"truncated,omitempty"`
 }
 
 // Picture is one decoded picture. It belongs to who holds it until Release.

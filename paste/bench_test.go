@@ -29,7 +29,7 @@ func BenchmarkPaste(b *testing.B) {
 				{Before: before, After: after, Size: size, ToCrop: c, Blend: 1},
 			}
 			for b.Loop() {
-				if _, err := Paste(img, faces, Options{}); err != nil {
+				if _, err := Paste(img, faces); err != nil {
 					b.Fatal(err)
 				}
 			}

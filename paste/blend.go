@@ -1,57 +1,103 @@
 package paste
 
 import (
-	"fmt"
 	"image"
 	"runtime"
 	"sync"
 	"sync/atomic"
 )
 
-// blendAll adds the patches to the photo row by row, each row by one
-// goroutine.
-func blendAll(bounds image.Rectangle, patches []*patch, write rowWriter) {
-	var all image.Rectangle
-	overlap := false
-	for i, p := range patches {
-		all = all.Union(p.rect)
-		for _, q := range patches[:i] {
-			overlap = overlap || p.rect.Overlaps(q.rect)
+// blendAll adds the patches to the picture.
+func blendAll(bounds image.Rectangle, patches []*patch, c canvas) {
+	margin, block := c.reach()
+	for len(patches) > 0 {
+		g := newGroup(bounds, patches, margin, block)
+		g.blend(c, margin)
+		patches = patches[len(g.patches):]
+	}
+}
+
+// group is some patches none of which touches one of another group.
+type group struct {
+	patches []*patch
+	rect    image.Rectangle // what they change: whole blocks, as far as the picture goes
+	min     image.Point     // of the picture
+	block   image.Point
+}
+
+// newGroup moves the patches that hang together with the first one to the front.
+func newGroup(bounds image.Rectangle, patches []*patch, margin, block image.Point) group {
+	n := 1
+	for i := 0; i < n; i++ {
+		for j := n; j < len(patches); j++ {
+			if spread(patches[i].rect, bounds, margin, block).Overlaps(spread(patches[j].rect, bounds, margin, block)) {
+				patches[n], patches[j] = patches[j], patches[n]
+				n++
+			}
 		}
 	}
-	const chunk = 8
+	g := group{patches: patches[:n], min: bounds.Min, block: block}
+	for _, p := range g.patches {
+		g.rect = g.rect.Union(spread(p.rect, bounds, margin, block))
+	}
+	return g
+}
+
+// spread is r, margin more on each side, grown to whole blocks.
+func spread(r, bounds image.Rectangle, margin, block image.Point) image.Rectangle {
+	r = r.Sub(bounds.Min)
+	down := func(v, n int) int { return v &^ (n - 1) }
+	return image.Rect(
+		down(max(r.Min.X-margin.X, 0), block.X), down(max(r.Min.Y-margin.Y, 0), block.Y),
+		down(r.Max.X+margin.X+block.X-1, block.X), down(r.Max.Y+margin.Y+block.Y-1, block.Y),
+	).Add(bounds.Min).Intersect(bounds)
+}
+
+// chunk is how many rows a goroutine takes at a time: a multiple of any block.
+const chunk = 16
+
+// blend adds the patches chunk by chunk, each by one goroutine.
+func (g *group) blend(c canvas, margin image.Point) {
 	var next atomic.Int64
+	overlap := len(g.patches) > 1
 	work := func() {
-		r := row{min: bounds.Min, left: all.Min.X, change: make([]float32, 3*all.Dx())}
+		w, n := g.rect.Dx(), chunk+2*margin.Y
+		b := band{change: make([]float32, 3*w*n)}
+		r := row{min: g.min, left: g.rect.Min.X}
 		if overlap {
-			r.total = make([]float32, all.Dx())
+			r.total = make([]float32, w)
 		}
 		for {
-			from := all.Min.Y + chunk*int(next.Add(1)-1)
-			if from >= all.Max.Y {
+			from := g.rect.Min.Y + chunk*int(next.Add(1)-1)
+			if from >= g.rect.Max.Y {
 				return
 			}
-			for y := from; y < min(from+chunk, all.Max.Y); y++ {
-				r.blend(y, patches, write)
+			to := min(from+chunk, g.rect.Max.Y)
+			b.rect = image.Rect(g.rect.Min.X, max(from-margin.Y, g.rect.Min.Y), g.rect.Max.X, min(to+margin.Y, g.rect.Max.Y))
+			for y := b.rect.Min.Y; y < b.rect.Max.Y; y++ {
+				r.change = b.row(y)
+				clear(r.change)
+				r.blend(y, g.patches)
 			}
+			c.write(&b, from, to)
 		}
 	}
 	var wg sync.WaitGroup
-	for range max(1, min(runtime.GOMAXPROCS(0), all.Dy()/(2*chunk))) {
+	for range max(1, min(runtime.GOMAXPROCS(0), g.rect.Dy()/(2*chunk))) {
 		wg.Go(work)
 	}
 	wg.Wait()
 }
 
-// row is a worker's room for one row of the photo.
+// row is a worker's room for one row of the picture.
 type row struct {
 	min    image.Point
 	left   int
-	change []float32 // summed change of R, G, B; all zero between rows
-	total  []float32 // summed weights; nil where no two faces overlap
+	change []float32 // summed change of R, G, B
+	total  []float32 // summed weights; nil where there is one face only
 }
 
-func (r *row) blend(y int, patches []*patch, write rowWriter) {
+func (r *row) blend(y int, patches []*patch) {
 	if r.total != nil {
 		clear(r.total)
 		for _, p := range patches {
@@ -70,14 +116,6 @@ func (r *row) blend(y int, patches []*patch, write rowWriter) {
 			c[2] += w * blue
 		})
 	}
-	for _, p := range patches {
-		if y < p.rect.Min.Y || y >= p.rect.Max.Y {
-			continue
-		}
-		change := r.change[3*(p.rect.Min.X-r.left):][:3*p.rect.Dx()]
-		write(p.rect.Min.X, y, change)
-		clear(change) // so that a face that overlaps this one adds nothing twice
-	}
 }
 
 // each calls f for the pixels of row y where p's weight isn't 0, with their
@@ -94,62 +132,6 @@ func (r *row) each(p *patch, y int, f func(i int, weight float32, x, y float64))
 			f(x-r.left, w*p.blend, cx, cy)
 		}
 	}
-}
-
-// rowWriter adds a change (interleaved R, G, B in units of full scale) to the
-// pixels of a row from (x, y) rightwards.
-type rowWriter func(x, y int, change []float32)
-
-func writer(img image.Image) (rowWriter, error) {
-	switch p := img.(type) {
-	case *image.Gray:
-		return func(x, y int, change []float32) {
-			pix := p.Pix[p.PixOffset(x, y):]
-			for i := range len(change) / 3 {
-				c := (*[3]float32)(change[3*i:])
-				pix[i] = add8(pix[i], luma(c[0], c[1], c[2]))
-			}
-		}, nil
-	case *image.Gray16:
-		return func(x, y int, change []float32) {
-			pix := p.Pix[p.PixOffset(x, y):]
-			for i := range len(change) / 3 {
-				c := (*[3]float32)(change[3*i:])
-				add16(pix[2*i:], luma(c[0], c[1], c[2]))
-			}
-		}, nil
-	case *image.NRGBA:
-		return func(x, y int, change []float32) {
-			pix := p.Pix[p.PixOffset(x, y):]
-			for i := range len(change) / 3 {
-				c, q := (*[3]float32)(change[3*i:]), pix[4*i:][:3]
-				if *c == [3]float32{} {
-					continue
-				}
-				q[0], q[1], q[2] = add8(q[0], c[0]), add8(q[1], c[1]), add8(q[2], c[2])
-			}
-		}, nil
-	case *image.NRGBA64:
-		return func(x, y int, change []float32) {
-			pix := p.Pix[p.PixOffset(x, y):]
-			for i := range len(change) / 3 {
-				c := (*[3]float32)(change[3*i:])
-				add16(pix[8*i:], c[0])
-				add16(pix[8*i+2:], c[1])
-				add16(pix[8*i+4:], c[2])
-			}
-		}, nil
-	}
-	return nil, fmt.Errorf("paste: image type %T isn't one of Gray, Gray16, NRGBA, NRGBA64", img)
-}
-
-func add8(v uint8, d float32) uint8 {
-	return uint8(min(max(float32(v)+255*d+0.5, 0), 255))
-}
-
-func add16(pix []uint8, d float32) {
-	v := uint32(min(max(float32(uint32(pix[0])<<8|uint32(pix[1]))+65535*d+0.5, 0), 65535))
-	pix[0], pix[1] = uint8(v>>8), uint8(v)
 }
 
 // bands calls f on ranges that cover [0, n), none shorter than least except

@@ -24,14 +24,6 @@ type Face struct {
 	Blend float64
 }
 
-// Options change how faces are pasted; the zero value is right for photos.
-type Options struct {
-	// FreeColour also pastes the low-frequency part of the change, for
-	// networks that are trusted to correct brightness and casts. A
-	// monochrome face stays so even then.
-	FreeColour bool
-}
-
 // ErrFace is wrapped by every error about a face's data: the photo has not
 // been touched.
 var ErrFace = errors.New("unusable face")
@@ -47,10 +39,15 @@ const (
 // Paste blends the faces into img, in place, and returns for each face the
 // rectangle of img outside of which it changed nothing (empty where Blend is
 // 0 or the face lies outside). img is one of *image.Gray, *image.Gray16,
-// *image.NRGBA, *image.NRGBA64. Gray pictures take the Rec. 601 luma of the
-// change; alpha is left as it is. Values are rounded to nearest at the
-// picture's depth and clamped. Pixels where every mask is 0, or the change
+// *image.NRGBA, *image.NRGBA64, *frame.Planar. Gray pictures take the Rec. 601
+// luma of the change; alpha is left as it is. Values are rounded to nearest at
+// the picture's depth and clamped. Pixels where every mask is 0, or the change
 // rounds to 0, keep their bits.
+//
+// The planes of a *frame.Planar take the change through the picture's own
+// matrix: luma by pixel, a chroma sample the mean over the area around it that
+// it stands for. Limited range is held to the codes that SDI carries (1..254
+// times 2^(Depth−8)); a sample beyond them stays, but isn't driven further.
 //
 // Where masks overlap, the weights (mask·Blend) are divided by their sum
 // wherever that exceeds one, so the order of the faces doesn't matter. A face
@@ -59,12 +56,13 @@ const (
 //
 // Everything is checked first: if there is an error (wrapping ErrFace, or
 // about the image's type) img is as it was.
-func Paste(img image.Image, faces []Face, o Options) ([]image.Rectangle, error) {
-	write, err := writer(img)
+func Paste(img image.Image, faces []Face) ([]image.Rectangle, error) {
+	c, err := newCanvas(img)
 	if err != nil {
 		return nil, err
 	}
 	bounds := img.Bounds()
+	margin, block := c.reach()
 	patches := make([]*patch, 0, len(faces))
 	rects := make([]image.Rectangle, len(faces))
 	for i := range faces {
@@ -72,13 +70,13 @@ func Paste(img image.Image, faces []Face, o Options) ([]image.Rectangle, error) 
 		if err != nil {
 			return nil, fmt.Errorf("paste: face %d: %w", i, err)
 		}
-		rects[i] = p.rect
 		if !p.rect.Empty() {
-			p.prepare(&faces[i], o)
+			rects[i] = spread(p.rect, bounds, margin, block)
+			p.prepare(&faces[i])
 			patches = append(patches, p)
 		}
 	}
-	blendAll(bounds, patches, write)
+	blendAll(bounds, patches, c)
 	return rects, nil
 }
 

@@ -21,8 +21,8 @@ type patch struct {
 }
 
 // prepare computes the difference within the mask's reach, without its low
-// frequencies and along the tone line, as the options and the face demand.
-func (p *patch) prepare(f *Face, o Options) {
+// frequencies and, where the face has one, along its tone line.
+func (p *patch) prepare(f *Face) {
 	w, h := p.mask.extent()
 	padX, padY := float64(p.box*(p.across.reach+1)), float64(p.box*(p.down.reach+1))
 	p.area.Min = image.Pt(int(math.Floor(p.mask.x-w-padX)), int(math.Floor(p.mask.y-h-padY)))
@@ -30,9 +30,6 @@ func (p *patch) prepare(f *Face, o Options) {
 	p.h = (int(math.Ceil(p.mask.y+h+padY))-p.area.Min.Y)/p.box + 1
 	p.area.Max = p.area.Min.Add(image.Pt(p.w*p.box, p.h*p.box))
 	c := look(f, &p.mask)
-	if o.FreeColour {
-		clear(c.low)
-	}
 	t := measureTone(c.before, c.weight)
 	p.diff = make([]float32, 3*p.w*p.h)
 	n, size := f.Size*f.Size, f.Size

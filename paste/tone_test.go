@@ -74,8 +74,8 @@ func TestBlackAndWhiteStays(t *testing.T) {
 			}
 		}
 		old := copyOf(gray8)
-		mustPaste(t, gray8, Options{}, f)
-		mustPaste(t, gray16, Options{FreeColour: true}, f)
+		mustPaste(t, gray8, f)
+		mustPaste(t, gray16, f)
 		broken, changed := 0, 0
 		for y := range 120 {
 			for x := range 120 {
@@ -103,7 +103,7 @@ func TestSepiaStays(t *testing.T) {
 	})
 	at := [6]float64{1, 0, 0, 0, 1, 0}
 	img := picture(side, side, sepia)
-	mustPaste(t, img, Options{}, Face{Before: before, After: after, Size: side, ToCrop: at, Blend: 1})
+	mustPaste(t, img, Face{Before: before, After: after, Size: side, ToCrop: at, Blend: 1})
 	var worst, moved float64
 	for y := range side {
 		for x := range side {

@@ -25,6 +25,7 @@ type Options struct {
 	CopyNoFace bool           // a photo with nothing to restore is copied, not skipped
 	Provenance bool           // mark outputs as partly machine-made
 	MaxPixels  int            // larger photos are refused
+	Video      VideoOptions
 }
 
 // An Engine restores files. It is safe for many goroutines; at most
@@ -32,6 +33,7 @@ type Options struct {
 type Engine struct {
 	o       Options
 	session *restore.Session
+	batcher *restore.Batcher // of the faces of videos
 	pool    chan *worker
 }
 
@@ -47,7 +49,7 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 	if _, err := align.Template("dlib_"+spec.Template, spec.Size); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, session: session, pool: make(chan *worker, o.Workers)}
+	e := &Engine{o: o, session: session, batcher: restore.NewBatcher(session), pool: make(chan *worker, o.Workers)}
 	search := o.Detect
 	// What lies a little under a guard's limit is searched for too, so that the
 	// report can say that it was left.
@@ -67,8 +69,9 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// Close frees the workers. It must not be called while Photo runs.
+// Close frees the workers. It must not be called while a file is worked on.
 func (e *Engine) Close() error {
+	e.batcher.Close()
 	var errs []error
 	for {
 		select {
@@ -105,3 +108,7 @@ func (e *Engine) acquire(ctx context.Context) (*worker, error) {
 func (o Options) photoOptions() media.Options {
 	return media.Options{MaxPixels: int64(o.MaxPixels)}
 }
+
+// window is how many pictures of a segment are in work at a time: enough to fill
+// a GPU's batch, and on a CPU to align and paste while the model runs.
+func (o Options) window() int { return 8 }

@@ -104,7 +104,7 @@ func (e *Engine) group(ctx context.Context, w *worker, img image.Image, faces []
 		}
 	}
 	start := time.Now()
-	changed, err := paste.Paste(img, patches, paste.Options{})
+	changed, err := paste.Paste(img, patches)
 	if err != nil {
 		return 0, fmt.Errorf("paste: %w", err)
 	}
@@ -128,7 +128,7 @@ func (e *Engine) unchanged(ctx context.Context, r *Report, in, out string, claim
 		return fmt.Errorf("%s: output %s: %w", in, out, err)
 	}
 	start := time.Now()
-	if err := media.CopyPhoto(in, out, overwrite); err != nil {
+	if err := media.CopyFile(ctx, in, out, overwrite); err != nil {
 		return err
 	}
 	r.Millis.Encode = millis(start)
@@ -165,12 +165,7 @@ func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.
 		r.Decision = FaceSharp
 		return paste.Face{}, r, nil
 	}
-	if r.Steps = e.o.Steps; r.Steps == AutoSteps {
-		r.Steps = align.StepsFor(r.Degradation)
-	}
-	if !e.session.TakesSteps() {
-		r.Steps = 0
-	}
+	r.Steps = e.steps(r.Degradation)
 	start = time.Now()
 	restored, err := e.session.Restore(ctx, []restore.Face{{Image: c.Pixels, Steps: r.Steps}})
 	if err != nil {
@@ -179,7 +174,11 @@ func (e *Engine) face(ctx context.Context, w *worker, img image.Image, f detect.
 	ms.Model += millis(start)
 
 	start = time.Now()
-	err = e.checkIdentity(w, c.Pixels, restored[0], size, &r)
+	own, known, err := w.recognizer.Descriptor(c.Pixels, size)
+	if err != nil {
+		return paste.Face{}, r, fmt.Errorf("identity: %w", err)
+	}
+	err = e.checkIdentity(w, own, known, c.Pixels, restored[0], size, &r)
 	ms.Identity += millis(start)
 	return paste.Face{
 		Before: c.Pixels, After: restored[0], Size: size, ToCrop: c.Transform.Affine(), Blend: r.Blend,
@@ -198,12 +197,9 @@ func maskLandmarks(m align.Similarity, p []align.Point) *paste.Landmarks {
 }
 
 // checkIdentity sets the blend and the decision: a face whose restoration is
-// further from it than the limit is blended half, then left as it was.
-func (e *Engine) checkIdentity(w *worker, before, after []float32, size int, r *Face) error {
-	own, ok, err := w.recognizer.Descriptor(before, size)
-	if err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
+// further from it than the limit is blended half, then left as it was. own is
+// its descriptor, if that is known.
+func (e *Engine) checkIdentity(w *worker, own [128]float32, known bool, before, after []float32, size int, r *Face) (err error) {
 	mixed := after
 	for _, r.Blend = range []float64{e.o.Blend, e.o.Blend / 2} {
 		if r.Blend < 1 {
@@ -211,7 +207,7 @@ func (e *Engine) checkIdentity(w *worker, before, after []float32, size int, r *
 		}
 		var d [128]float32
 		found := false
-		if ok {
+		if known {
 			if d, found, err = w.recognizer.Descriptor(mixed, size); err != nil {
 				return fmt.Errorf("identity: %w", err)
 			}

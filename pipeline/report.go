@@ -41,6 +41,8 @@ type Report struct {
 	Notes     []string `json:"notes,omitempty"`
 	Faces     []Face   `json:"faces"`
 	Millis    Millis   `json:"ms"`
+
+	Video *VideoReport `json:"video,omitempty"` // nil: a photo
 }
 
 // A Face is what was found and decided about one face.

@@ -178,10 +178,7 @@ func (s *Session) Restore(ctx context.Context, faces []Face) ([][]float32, error
 			return nil, fmt.Errorf("restore: face %d has %d values, want 3×%d×%d", i, len(f.Image), n, n)
 		}
 	}
-	batch := 1
-	if s.spec.Batchable && s.provider != "cpu" {
-		batch = maxBatch
-	}
+	batch := s.batch()
 	var out [][]float32
 	for len(faces) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -196,6 +193,14 @@ func (s *Session) Restore(ctx context.Context, faces []Face) ([][]float32, error
 		faces = faces[k:]
 	}
 	return out, nil
+}
+
+// batch is how many faces share a run.
+func (s *Session) batch() int {
+	if s.spec.Batchable && s.provider != "cpu" {
+		return maxBatch
+	}
+	return 1
 }
 
 // runContext is run, terminated when ctx ends.

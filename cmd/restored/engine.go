@@ -86,5 +86,16 @@ func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
 		CopyNoFace: cfg.Photo.NoFace == "copy",
 		Provenance: cfg.Photo.Provenance,
 		MaxPixels:  cfg.Photo.MaxPixels,
+		Video: pipeline.VideoOptions{
+			Every:   cfg.Detect.Every,
+			Segment: cfg.Video.Segment,
+			Encode: media.EncodeOptions{
+				Encoder: cfg.Video.Encoder, Quality: cfg.Video.Quality, Preset: cfg.Video.Preset,
+				Interlaced: cfg.Video.Deinterlace == "off",
+			},
+			Grain:      cfg.Video.Grain == "match",
+			Partial:    cfg.Video.AllowPartial,
+			CopyNoFace: cfg.Video.NoFace == "copy",
+		},
 	}
 }

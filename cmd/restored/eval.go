@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"os"
@@ -20,22 +21,29 @@ import (
 )
 
 func newEval() *cobra.Command {
-	var truth, input string
+	var truth, input, video, restored string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "eval --truth DIR --input DIR",
-		Short: "Measure the quality of restored faces against the truth",
+		Use:   "eval --truth DIR --input DIR | --video FILE --restored FILE",
+		Short: "Measure the quality of restored faces, or the steadiness of a restored video",
 		Long: `Restores the aligned faces of --input and compares them, and what they were, with the
 faces of the same names in --truth: PSNR and SSIM (luma), and the distance of dlib's
-identity descriptors. ` + "`python -m pltrans.degrade`" + ` makes such folders.`,
+identity descriptors. ` + "`python -m pltrans.degrade`" + ` makes such folders.
+
+With --video and --restored it compares a restored video with its original: how much the
+faces flicker in both, the largest step of a landmark where nothing moves, and the PSNR
+outside the faces.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(cmd)
 			if err != nil {
 				return err
 			}
+			if video != "" && restored != "" {
+				return evalVideo(cmd, cfg, video, restored, asJSON)
+			}
 			if truth == "" || input == "" {
-				return usageErr("name the folders --truth and --input")
+				return usageErr("name the folders --truth and --input, or the files --video and --restored")
 			}
 			e, err := openEvaluator(cfg, cmd)
 			if err != nil {
@@ -61,8 +69,31 @@ identity descriptors. ` + "`python -m pltrans.degrade`" + ` makes such folders.`
 	addSettings(cmd)
 	cmd.Flags().StringVar(&truth, "truth", "", "`folder` of clear faces")
 	cmd.Flags().StringVar(&input, "input", "", "`folder` of degraded faces with the same names")
+	cmd.Flags().StringVar(&video, "video", "", "original `file` of a video")
+	cmd.Flags().StringVar(&restored, "restored", "", "restored `file` of it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
+}
+
+// evalVideo compares a restored video with its original.
+func evalVideo(cmd *cobra.Command, cfg *config.Config, video, restored string, asJSON bool) error {
+	n, err := openNative(cfg, newLogger(cmd.ErrOrStderr(), "warn"))
+	if err != nil {
+		return err
+	}
+	c, err := n.engine.CompareVideos(cmd.Context(), video, restored)
+	if err := errors.Join(err, n.close()); err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return json.NewEncoder(out).Encode(c)
+	}
+	fmt.Fprintf(out, "%d pictures, %d pairs of consecutive faces\n", c.Frames, c.Faces)
+	fmt.Fprintf(out, "flicker where the original holds still, of 255: %.3f before, %.3f after, ratio %.2f\n", c.FlickerIn, c.FlickerOut, c.Ratio())
+	fmt.Fprintf(out, "largest step of a landmark without motion: %.2f of 512 pixels, in %d pairs\n", c.Jump, c.Still)
+	fmt.Fprintf(out, "PSNR outside the faces: %.2f dB\n", c.Outside)
+	return nil
 }
 
 // A quality is a mean over faces. Identity is the distance of descriptors to

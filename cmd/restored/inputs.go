@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"restored/daemon"
-	"restored/media"
 )
 
 // A target is one file to restore and where its copy goes.
@@ -53,7 +52,7 @@ func walkInputs(ctx context.Context, paths []string, out string, targets chan<- 
 				}
 				return nil
 			}
-			if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") || !media.IsPhotoName(d.Name()) {
+			if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") || !isInput(d.Name()) {
 				return nil
 			}
 			rel, err := filepath.Rel(root, p)

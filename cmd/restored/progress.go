@@ -5,12 +5,16 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/sys/unix"
+
+	"restored/pipeline"
 )
 
 // A progress shows how far a run is: a bar on a terminal, and where there is
@@ -69,6 +73,80 @@ func (p *progress) println(line string) {
 		return
 	}
 	fmt.Fprintln(p.w, printable(line))
+}
+
+// A videoBar shows how far one video is: both passes over its pictures, pictures
+// a second, faces, time left. Where there is no terminal a line is printed each half minute.
+type videoBar struct {
+	p     *progress
+	name  string
+	bar   *mpb.Bar
+	mu    sync.Mutex
+	last  pipeline.VideoProgress
+	since time.Time // of the pass
+	base  int64     // pictures that were done when the pass began
+	told  time.Time
+}
+
+// tellEvery is the time between two lines about a video where there is no bar.
+const tellEvery = 30 * time.Second
+
+func (p *progress) video(name string) *videoBar {
+	v := &videoBar{p: p, name: printable(name), told: time.Now()}
+	if p.bars != nil {
+		v.bar = p.bars.AddBar(0,
+			mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + v.name })),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				return v.text()
+			})))
+	}
+	return v
+}
+
+// text says what is known of the pass. The caller holds mu.
+func (v *videoBar) text() string {
+	l := v.last
+	switch l.Pass {
+	case "":
+		return "plan"
+	case "plan":
+		return fmt.Sprintf("plan %d %%", 100*l.Frames/max(l.Total, 1))
+	}
+	rate := float64(l.Frames-v.base) / time.Since(v.since).Seconds()
+	left := "?"
+	if rate > 0 {
+		left = time.Duration(float64(l.Total-l.Frames) / rate * float64(time.Second)).Round(time.Second).String()
+	}
+	return fmt.Sprintf("%s %d/%d pictures, %.1f a second, %d faces, %s left", l.Pass, l.Frames, l.Total, rate, l.Faces, left)
+}
+
+// tell takes the progress of the video.
+func (v *videoBar) tell(l pipeline.VideoProgress) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if l.Pass != v.last.Pass {
+		v.since, v.base = time.Now(), l.Frames
+	}
+	v.last = l
+	if v.bar != nil {
+		v.bar.SetTotal(l.Total+1, false) // never complete by itself
+		v.bar.SetCurrent(l.Frames)
+		return
+	}
+	if time.Since(v.told) >= tellEvery {
+		v.told = time.Now()
+		v.p.println(v.name + ": " + v.text())
+	}
+}
+
+// close takes the bar away.
+func (v *videoBar) close() {
+	if v.bar != nil {
+		v.bar.Abort(true)
+	}
 }
 
 // close leaves the bar as it is and stops drawing it.

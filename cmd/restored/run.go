@@ -16,15 +16,17 @@ import (
 
 	"restored/config"
 	"restored/daemon"
+	"restored/media"
+	"restored/pipeline"
 )
 
 func newRun() *cobra.Command {
 	var r runner
 	cmd := &cobra.Command{
 		Use:   "run --out DIR PATH...",
-		Short: "Restore photos now",
-		Long: `Restores the photos that are named, and those in the folders that are named, and writes
-them to --out: a file under its name, a folder's photos under their paths in it. A file that
+		Short: "Restore photos and videos now",
+		Long: `Restores the photos and videos that are named, and those in the folders that are named, and
+writes them to --out: a file under its name, a folder's files under their paths in it. A file that
 fails is told and the others go on. What is done already isn't done again, unless its
 output is gone or --force is given; a file in --out that restored didn't write is
 never replaced without --force.
@@ -37,7 +39,7 @@ never replaced without --force.
 				return err
 			}
 			if len(paths) == 0 || r.out == "" {
-				return usageErr("name the photos or folders to restore, and --out, the folder for the results")
+				return usageErr("name the photos, videos or folders to restore, and --out, the folder for the results")
 			}
 			r.paths, r.stdout, r.stderr = paths, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return r.run(cmd.Context(), cfg)
@@ -46,6 +48,7 @@ never replaced without --force.
 	addSettings(cmd)
 	cmd.Flags().StringVar(&r.out, "out", "", "`folder` for the results")
 	cmd.Flags().BoolVar(&r.json, "json", false, "print a JSON report a file, one a line")
+	cmd.Flags().BoolVar(&r.dry, "dry-run", false, "say what would be done to each video, and write nothing")
 	cmd.Flags().BoolVar(&r.force, "force", false, "do everything again and replace whatever lies at an output")
 	return cmd
 }
@@ -55,6 +58,7 @@ type runner struct {
 	paths          []string
 	out            string
 	json, force    bool
+	dry            bool
 	stdout, stderr io.Writer
 
 	mu     sync.Mutex // guards what follows, and printing
@@ -72,13 +76,17 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	if total == 0 {
-		return usageErr("no photos in %q", r.paths)
+		return usageErr("no photos or videos in %q", r.paths)
 	}
 	n, err := openNative(cfg, newLogger(r.stderr, "warn"))
 	if err != nil {
 		return err
 	}
-	err = r.process(ctx, cfg.WorkerCount(), processor{n.engine}, total)
+	if r.dry {
+		err = r.plans(ctx, n)
+	} else {
+		err = r.process(ctx, cfg.WorkerCount(), n.engine, total)
+	}
 	err = errors.Join(err, n.close())
 	switch {
 	case ctx.Err() != nil:
@@ -92,7 +100,7 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 }
 
 // process restores every input on so many workers.
-func (r *runner) process(ctx context.Context, workers int, p daemon.Processor, total int) error {
+func (r *runner) process(ctx context.Context, workers int, engine *pipeline.Engine, total int) error {
 	state, err := runState(r.out)
 	if err != nil {
 		return err
@@ -105,6 +113,7 @@ func (r *runner) process(ctx context.Context, workers int, p daemon.Processor, t
 		return errors.Join(err, ledger.Close())
 	}
 	r.bar = newProgress(r.stderr, total)
+	p := runProcessor{engine, filepath.Join(state, "work"), r.bar}
 	targets := make(chan target)
 	var wg sync.WaitGroup
 	var walkErr error
@@ -125,6 +134,31 @@ func (r *runner) process(ctx context.Context, workers int, p daemon.Processor, t
 		walkErr = nil
 	}
 	return errors.Join(walkErr, ledger.Close())
+}
+
+// plans prints the plan of each video.
+func (r *runner) plans(ctx context.Context, n *native) error {
+	targets := make(chan target)
+	var wg sync.WaitGroup
+	var walkErr, encodeErr error
+	wg.Go(func() { walkErr = walkInputs(ctx, r.paths, r.out, targets) })
+	for t := range targets {
+		if !media.IsVideoName(t.in) {
+			continue
+		}
+		p, err := n.engine.DryPlan(ctx, t.in)
+		switch {
+		case err != nil:
+			r.failed++
+			fmt.Fprintln(r.stderr, printable(fmt.Sprintf("failed: %v", err)))
+		case r.json:
+			encodeErr = errors.Join(encodeErr, json.NewEncoder(r.stdout).Encode(p))
+		default:
+			printPlan(r.stdout, p)
+		}
+	}
+	wg.Wait()
+	return errors.Join(walkErr, encodeErr)
 }
 
 // tell prints what became of one file and moves the bar.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +42,9 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	d, err := daemon.New(cfg, daemon.Deps{Processor: processor{n.engine}, IsPhoto: media.IsPhotoName, Log: log})
+	d, err := daemon.New(cfg, daemon.Deps{
+		Processor: processor{n.engine}, IsPhoto: media.IsPhotoName, Videos: videos{n.engine}, IsVideo: media.IsVideoName, Log: log,
+	})
 	if err == nil {
 		err = d.Run(ctx)
 	}
@@ -56,19 +56,9 @@ type processor struct{ engine *pipeline.Engine }
 
 // Process restores one photo.
 func (p processor) Process(ctx context.Context, job daemon.Job) (daemon.Result, error) {
-	claim := func(ctx context.Context, out string) (bool, error) {
-		if out == job.Out {
-			return job.Overwrite, nil
-		}
-		return job.Claim(ctx, out)
-	}
-	r, err := p.engine.Photo(ctx, job.In, job.Out, claim)
+	r, err := p.engine.Photo(ctx, job.In, job.Out, claimOf(job))
 	if err != nil {
 		return daemon.Result{}, err
 	}
-	report, err := json.Marshal(r)
-	if err != nil {
-		return daemon.Result{}, fmt.Errorf("%s: report: %w", job.In, err)
-	}
-	return daemon.Result{Out: r.Output, Report: report}, nil
+	return resultOf(job, r)
 }

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"restored/daemon"
+	"restored/media"
+	"restored/pipeline"
+)
+
+// isInput tells by the name whether a file is taken at all.
+func isInput(name string) bool { return media.IsPhotoName(name) || media.IsVideoName(name) }
+
+// runProcessor lets `restored run` work on one file after the other, a video with
+// its own folder under work, in which an interrupted run goes on.
+type runProcessor struct {
+	engine *pipeline.Engine
+	work   string
+	bar    *progress
+}
+
+// Process restores one photo or video.
+func (p runProcessor) Process(ctx context.Context, job daemon.Job) (daemon.Result, error) {
+	if !media.IsVideoName(job.In) {
+		return processor{p.engine}.Process(ctx, job)
+	}
+	work := filepath.Join(p.work, strconv.FormatInt(job.ID, 10))
+	bar := p.bar.video(filepath.Base(job.In))
+	defer bar.close()
+	r, err := p.engine.Video(ctx, job.In, job.Out, work, claimOf(job), bar.tell)
+	if err != nil {
+		if ctx.Err() == nil && !daemon.IsTransient(err) && !errors.Is(err, media.ErrVerify) {
+			err = errors.Join(err, os.RemoveAll(work))
+		}
+		return daemon.Result{}, err
+	}
+	if err := os.RemoveAll(work); err != nil {
+		return daemon.Result{}, fmt.Errorf("%s: remove its work folder: %w", job.In, err)
+	}
+	return resultOf(job, r)
+}
+
+// claimOf asks the ledger for paths other than the job's own.
+func claimOf(job daemon.Job) pipeline.Claim {
+	return func(ctx context.Context, out string) (bool, error) {
+		if out == job.Out {
+			return job.Overwrite, nil
+		}
+		return job.Claim(ctx, out)
+	}
+}
+
+func resultOf(job daemon.Job, r pipeline.Report) (daemon.Result, error) {
+	report, err := json.Marshal(r)
+	if err != nil {
+		return daemon.Result{}, fmt.Errorf("%s: report: %w", job.In, err)
+	}
+	return daemon.Result{Out: r.Output, Report: report}, nil
+}
+
+// printPlan prints what would be done to a video, for --dry-run.
+func printPlan(w io.Writer, p pipeline.Plan) {
+	f := p.Video.Stream().Picture
+	fmt.Fprintf(w, "%s: %s, %s\n", printable(p.Input), p.Video.Format, seconds(p.Video.Stream().TimeBase.Seconds(p.Index.End-p.Index.First)))
+	fmt.Fprintf(w, "  pictures   %d, %d×%d, %s, rotation %d°, aspect of a pixel %d:%d, %s\n",
+		p.Index.Frames, f.Width, f.Height, f.PixelFormat, f.Rotation, f.SampleAspect.Num, f.SampleAspect.Den, rateOf(p))
+	fmt.Fprintf(w, "  colours    range %s, primaries %s, transfer %s, matrix %s\n", f.Range, f.Primaries, f.Transfer, f.Matrix)
+	fields := f.FieldOrder
+	if p.Encoding.Deinterlaced {
+		fields += ", deinterlaced by bwdif"
+	}
+	fmt.Fprintf(w, "  fields     %s\n", fields)
+	for _, s := range p.Video.Streams {
+		what := "copied"
+		if s.Index == p.Video.Stream().Index {
+			what = "restored, encoded by " + p.Encoding.Encoder
+		}
+		fmt.Fprintf(w, "  stream %-3d %s %s, %s\n", s.Index, s.Kind, s.Codec, what)
+	}
+	if n := len(p.Video.Chapters); n > 0 {
+		fmt.Fprintf(w, "  chapters   %d\n", n)
+	}
+	fmt.Fprintf(w, "  container  %s\n", p.Encoding.Muxer)
+	fmt.Fprintf(w, "  segments   %d\n", len(p.Segments))
+	fmt.Fprintf(w, "  disk       about %d MB while at work, %d MB for the result\n", p.WorkBytes>>20, p.OutBytes>>20)
+	for _, note := range p.Encoding.Notes {
+		fmt.Fprintf(w, "  note       %s\n", note)
+	}
+	if p.Index.Truncated != "" {
+		fmt.Fprintf(w, "  note       truncated: %s\n", p.Index.Truncated)
+	}
+}
+
+func rateOf(p pipeline.Plan) string {
+	r := p.Video.Stream().Picture.AverageRate
+	if r.Den == 0 {
+		return "rate unknown"
+	}
+	kind := "constant"
+	if p.Index.Variable {
+		kind = "variable"
+	}
+	return fmt.Sprintf("%s rate, %.3f a second", kind, float64(r.Num)/float64(r.Den))
+}
+
+func seconds(s float64) string {
+	return time.Duration(s * float64(time.Second)).Round(10 * time.Millisecond).String()
+}
+
+// videos lets the daemon work on videos by the pipeline, step by step.
+type videos struct{ engine *pipeline.Engine }
+
+// Plan implements daemon.Videos.
+func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.VideoPlan, error) {
+	p, err := v.engine.PlanVideo(ctx, job.In, job.Work, told(tell))
+	if err != nil {
+		return daemon.VideoPlan{}, err
+	}
+	return daemon.VideoPlan{
+		Segments: len(p.Segments), Frames: p.Index.Frames, WorkBytes: p.WorkBytes, OutBytes: p.OutBytes,
+		Out: p.Encoding.OutputPath(job.Out),
+	}, nil
+}
+
+// Analyse implements daemon.Videos.
+func (v videos) Analyse(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
+	return stale(v.engine.AnalyseSegment(ctx, job.Work, segment, job.Careful, told(tell)))
+}
+
+// Render implements daemon.Videos.
+func (v videos) Render(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
+	return stale(v.engine.RenderSegment(ctx, job.Work, segment, job.Careful, told(tell)))
+}
+
+// Join implements daemon.Videos.
+func (v videos) Join(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.Result, error) {
+	photo := daemon.Job{ID: job.ID, In: job.In, Out: job.Out, Overwrite: job.Overwrite, Claim: job.Claim}
+	r, err := v.engine.JoinVideo(ctx, job.Out, job.Work, claimOf(photo), told(tell))
+	switch {
+	case errors.Is(err, media.ErrVerify):
+		return daemon.Result{}, daemon.KeepWork(err)
+	case err != nil:
+		return daemon.Result{}, stale(err)
+	}
+	return resultOf(photo, r)
+}
+
+// stale names the pipeline's error of that kind as the daemon knows it.
+func stale(err error) error {
+	if errors.Is(err, pipeline.ErrStale) {
+		return fmt.Errorf("%w: %w", daemon.ErrStale, err)
+	}
+	return err
+}
+
+// told passes on what a step tells, counted within the step.
+func told(tell func(daemon.Progress)) pipeline.Tell {
+	return func(p pipeline.VideoProgress) {
+		tell(daemon.Progress{Frames: p.Done, Total: p.Length, Faces: p.Faces})
+	}
+}

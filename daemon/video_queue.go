@@ -1,0 +1,222 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/riverqueue/river"
+)
+
+// River's priorities: photos do not wait behind films, and a film that is
+// further on is finished before the next one is begun.
+const (
+	priorityPhoto   = 1
+	priorityFinish  = 2 // render and join
+	priorityAnalyse = 3 // and plan
+	priorityLast    = 4 // what was in work when the process ended, more than once
+)
+
+// videoKinds are the kinds of jobs of videos, as SQL has them.
+const videoKinds = "('video', 'segment', 'join')"
+
+// videoArgs are the job of a video's plan, as photoArgs are a photo's.
+type videoArgs struct {
+	File  int64  `json:"file" river:"unique"`
+	Path  string `json:"path"` // for people only
+	Size  int64  `json:"size"`
+	Mtime int64  `json:"mtime_ns"`
+}
+
+// Kind names the jobs in River's table.
+func (videoArgs) Kind() string { return "video" }
+
+func (a videoArgs) key() stepKey { return stepKey{file: a.File, stage: stagePlan} }
+
+// segmentArgs are the job of one pass over one segment.
+type segmentArgs struct {
+	Run     int64  `json:"run" river:"unique"`
+	Pass    stage  `json:"pass" river:"unique"`
+	Segment int    `json:"segment" river:"unique"`
+	File    int64  `json:"file"`
+	Path    string `json:"path"`
+}
+
+// Kind names the jobs in River's table.
+func (segmentArgs) Kind() string { return "segment" }
+
+func (a segmentArgs) key() stepKey { return stepKey{a.File, a.Run, a.Pass, a.Segment} }
+
+// joinArgs are the job that makes the output of the segments.
+type joinArgs struct {
+	Run  int64  `json:"run" river:"unique"`
+	File int64  `json:"file"`
+	Path string `json:"path"`
+}
+
+// Kind names the jobs in River's table.
+func (joinArgs) Kind() string { return "join" }
+
+func (a joinArgs) key() stepKey { return stepKey{file: a.File, run: a.Run, stage: stageJoin} }
+
+// stepKey names a step. The plan has no run yet.
+type stepKey struct {
+	file, run int64
+	stage     stage
+	segment   int
+}
+
+type stepArgs interface {
+	river.JobArgs
+	key() stepKey
+}
+
+// uniqueOpts makes an open job the only one with its arguments.
+func uniqueOpts(priority int) *river.InsertOpts {
+	return &river.InsertOpts{Priority: priority, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: openStates}}
+}
+
+// stepJobs are the jobs that a video's stage needs and that are not done.
+// Those that wait already are not made twice.
+func stepJobs(ctx context.Context, tx *sql.Tx, v *videoRow, path string) ([]river.InsertManyParams, error) {
+	switch v.stage {
+	case stagePlan:
+		args := videoArgs{v.file, path, v.version.Size, v.version.MtimeNS}
+		return []river.InsertManyParams{{Args: args, InsertOpts: uniqueOpts(priorityAnalyse)}}, nil
+	case stageJoin:
+		args := joinArgs{v.run, v.file, path}
+		return []river.InsertManyParams{{Args: args, InsertOpts: uniqueOpts(priorityFinish)}}, nil
+	}
+	priority := priorityAnalyse
+	if v.stage == stageRender {
+		priority = priorityFinish
+	}
+	open, err := openSegments(ctx, tx, v)
+	if err != nil {
+		return nil, err
+	}
+	jobs := make([]river.InsertManyParams, len(open))
+	for i, n := range open {
+		jobs[i] = river.InsertManyParams{Args: segmentArgs{v.run, v.stage, n, v.file, path}, InsertOpts: uniqueOpts(priority)}
+	}
+	return jobs, nil
+}
+
+// insertSteps makes a video's missing jobs.
+func insertSteps(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx, v *videoRow, path string) error {
+	jobs, err := stepJobs(ctx, tx, v, path)
+	if err != nil || len(jobs) == 0 {
+		return err
+	}
+	if _, err := client.InsertManyTx(ctx, tx, jobs); err != nil {
+		return fmt.Errorf("queue %s: %w", path, err)
+	}
+	return nil
+}
+
+// cancelSteps cancels a video's open jobs but one.
+func cancelSteps(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx, file, but int64) error {
+	open, _, err := stepsOpen(ctx, tx, file)
+	if err != nil {
+		return err
+	}
+	for _, id := range open {
+		if id == but {
+			continue
+		}
+		if _, err := client.JobCancelTx(ctx, tx, id); err != nil {
+			return fmt.Errorf("cancel job %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// stepsOpen lists a video's open jobs and tells whether one of them is running.
+func stepsOpen(ctx context.Context, tx *sql.Tx, file int64) (ids []int64, running bool, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, state = 'running' FROM river_job WHERE kind IN `+videoKinds+`
+		AND state IN ('available', 'pending', 'running', 'retryable', 'scheduled') AND json_extract(args, '$.file') = ?`, file)
+	if err != nil {
+		return nil, false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var runs bool
+		if err := rows.Scan(&id, &runs); err != nil {
+			return nil, false, err
+		}
+		ids, running = append(ids, id), running || runs
+	}
+	return ids, running, rows.Err()
+}
+
+// videoAgain queues another version of a known video; false = a step of the
+// earlier version is in work, and is told to stop. stale is the run of the
+// earlier version, or 0.
+func (q *queue) videoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundFile) (ok bool, stale int64, err error) {
+	old, err := videoOf(ctx, tx, rec.ID)
+	if err != nil {
+		return false, 0, err
+	}
+	_, running, err := stepsOpen(ctx, tx, rec.ID)
+	if err != nil {
+		return false, 0, err
+	}
+	if running {
+		if old != nil {
+			q.runner.active.stop(old.run, &errUnread{"the file has changed since it was queued"})
+		}
+		return false, 0, nil
+	}
+	if err := cancelSteps(ctx, q.client, tx, rec.ID, 0); err != nil {
+		return false, 0, err
+	}
+	if old != nil {
+		stale = old.run
+		if err := forget(ctx, tx, old.run); err != nil {
+			return false, 0, err
+		}
+	}
+	if _, err := q.client.InsertTx(ctx, tx, f.videoArgs(rec.ID), uniqueOpts(priorityAnalyse)); err != nil {
+		return false, 0, fmt.Errorf("queue %s: %w", f.path, err)
+	}
+	return true, stale, renew(ctx, tx, rec.ID, f.version)
+}
+
+func (f foundFile) videoArgs(id int64) videoArgs {
+	return videoArgs{id, f.path, f.version.Size, f.version.MtimeNS}
+}
+
+// recoverVideos gives each video in work the jobs that it lacks. Those that
+// have failed by too many crashes lose theirs.
+func (q *queue) recoverVideos(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE videos SET continued = 1"); err != nil {
+		return err
+	}
+	// What was interrupted stands behind its siblings: back into their order.
+	_, err := tx.ExecContext(ctx, "UPDATE river_job SET scheduled_at = created_at WHERE kind = 'segment' AND state = 'available'")
+	if err != nil {
+		return err
+	}
+	all, err := videos(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		rec, ok, err := byID(ctx, tx, v.file)
+		switch {
+		case err != nil:
+		case ok && rec.State == Queued && !v.kept:
+			err = insertSteps(ctx, q.client, tx, &v, rec.Path)
+		case v.kept:
+		default:
+			if err = cancelSteps(ctx, q.client, tx, v.file, 0); err == nil {
+				err = forget(ctx, tx, v.run)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

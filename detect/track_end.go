@@ -1,0 +1,82 @@
+package detect
+
+// cutAt suspends all paths: a shot begins with picture n, unless it turns out
+// to be a flash.
+func (t *Tracker) cutAt(n int) {
+	if t.cuts.sinceCut == 0 {
+		t.shotBefore = t.shot
+	}
+	t.shot = n
+	for _, p := range t.live {
+		if !p.cut {
+			p.cut = true
+			if p.lost < 0 {
+				p.lost = n
+			}
+		}
+	}
+}
+
+// cutBack takes the paths up again that a flash suspended, and drops those that
+// began in it.
+func (t *Tracker) cutBack() {
+	t.shot = t.shotBefore
+	kept := t.live[:0]
+	for _, p := range t.live {
+		if p.cut && p.shot == t.shot {
+			p.cut = false
+			kept = append(kept, p)
+		}
+	}
+	t.live = kept
+}
+
+// expire ends the paths that have been gone for too long.
+func (t *Tracker) expire() error {
+	kept := t.live[:0]
+	var failed error
+	for _, p := range t.live {
+		over := p.lost >= 0 && t.n-p.lost >= t.pictures(patience) ||
+			p.missed && t.n-p.found >= t.pictures(patience) ||
+			p.cut && t.cuts.before == nil
+		if !over {
+			kept = append(kept, p)
+		} else if err := t.finish(p); err != nil {
+			failed = err
+		}
+	}
+	t.live = kept
+	return failed
+}
+
+// finish ends a path at its last sure picture. It is kept if it is a face.
+func (t *Tracker) finish(p *path) error {
+	if p.sure < p.first {
+		return nil
+	}
+	shot := t.n + 1 - p.shot // t.n is the newest picture's number
+	if p.cut {
+		shot = p.lost - p.shot
+	}
+	p.steps = p.steps[:p.sure+1-p.first]
+	if len(p.steps) < t.pictures(briefest) && float64(len(p.steps)) < 0.6*float64(shot) {
+		return nil
+	}
+	if p.plain == 1 && p.sure != p.found {
+		// One scan is little; its last picture may still be looked at.
+		if pic := t.ring.at(p.sure); pic != nil {
+			score, ok, err := t.proof(pic, fitFrame(p.steps[len(p.steps)-1].pts))
+			if err != nil {
+				return err
+			}
+			if ok {
+				p.confirm(p.sure, score, t.opt.Threshold+sure)
+			}
+		}
+	}
+	if p.plain < 2 && !(p.plain == 1 && shot <= t.opt.Every) {
+		return nil
+	}
+	t.done = append(t.done, p)
+	return nil
+}

@@ -1,0 +1,238 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"math"
+
+	"restored/align"
+	"restored/detect"
+	"restored/frame"
+	"restored/media"
+)
+
+const (
+	// stillPixel is the change of a pixel of an aligned crop from one picture to the
+	// next, on the scale of 0 to 1, below which the face holds still there.
+	stillPixel = 4.0 / 255
+	// stillFace is the mean change of the luma in a face's box, on the scale of
+	// 0 to 255, below which there is no motion.
+	stillFace = 1.0
+	// compareSize is the side of the crops that are compared.
+	compareSize = 512
+)
+
+// A Comparison says how steady a restored video is beside its original.
+type Comparison struct {
+	Frames int64 `json:"frames"`
+	Faces  int64 `json:"faces"` // pairs of consecutive crops of one face
+	// FlickerIn and FlickerOut are the mean absolute differences, on the scale of
+	// 0 to 255, between consecutive aligned crops, over the pixels in the
+	// middle of the face that hold still in the original.
+	FlickerIn  float64 `json:"flicker_in"`
+	FlickerOut float64 `json:"flicker_out"`
+	// Jump is the largest step of a landmark between two pictures without
+	// motion, in pixels of the 512×512 crop; Still is how many such pairs there were.
+	Jump  float64 `json:"jump"`
+	Still int64   `json:"still"`
+	// Outside is the PSNR of the luma, in dB, where no face is: of the restored video
+	// against the original.
+	Outside float64 `json:"psnr_outside"`
+}
+
+// Ratio is the flicker of the output over that of the input.
+func (c Comparison) Ratio() float64 { return c.FlickerOut / c.FlickerIn }
+
+// CompareVideos measures the video out against the original in, picture by
+// picture; the faces are those of the original. It fails where the two have not
+// the same pictures.
+func (e *Engine) CompareVideos(ctx context.Context, in, out string) (c Comparison, err error) {
+	p, err := e.plan(ctx, in, func(VideoProgress) {})
+	if err != nil {
+		return c, err
+	}
+	p.Segments = []Segment{{From: media.NoTime, To: media.NoTime}}
+	w, err := e.acquire(ctx)
+	if err != nil {
+		return c, err
+	}
+	a, err := e.analyse(ctx, w, &p, 0, false, func(VideoProgress) {})
+	e.pool <- w
+	if err != nil {
+		return c, err
+	}
+	restored, err := media.ProbeVideo(ctx, out)
+	if err != nil {
+		return c, err
+	}
+	first, err := media.OpenReader(ctx, &p.Video, media.ReadOptions{From: media.NoTime, To: media.NoTime, Bwdif: p.Encoding.Deinterlaced})
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, first.Close()) }()
+	second, err := media.OpenReader(ctx, restored, media.ReadOptions{From: media.NoTime, To: media.NoTime})
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, second.Close()) }()
+	m := &meter{g: newGeometry(p.Video.Stream().Picture), a: a, smooth: make([][][5]detect.Point, len(a.Tracks)), last: map[int]*look{}}
+	for i, t := range a.Tracks {
+		m.smooth[i] = detect.Smooth(t.Frames)
+	}
+	return m.all(ctx, first, second)
+}
+
+// A meter compares two videos.
+type meter struct {
+	g      geometry
+	a      *analysis
+	smooth [][][5]detect.Point // by track
+	last   map[int]*look       // of each track, in the picture before
+	c      Comparison
+	pixels float64 // that held still
+	wrong  float64 // squared error outside faces
+	count  float64
+}
+
+// A look is one face in one picture of both videos.
+type look struct {
+	in, out   []float32
+	luma      []uint8 // of the box in the original
+	box       image.Rectangle
+	landmarks [5]detect.Point
+	scale     float64 // of the crop, in its pixels a square pixel
+}
+
+func (m *meter) all(ctx context.Context, first, second *media.Reader) (Comparison, error) {
+	for i := 0; ; i++ {
+		a, err := first.Next(ctx)
+		b, otherErr := second.Next(ctx)
+		if errors.Is(err, io.EOF) && errors.Is(otherErr, io.EOF) {
+			break
+		}
+		if err := errors.Join(err, otherErr); err != nil {
+			return m.c, fmt.Errorf("picture %d: %w (the videos must have as many)", i, err)
+		}
+		err = m.picture(i, &a.Planar, &b.Planar)
+		a.Release()
+		b.Release()
+		if err != nil {
+			return m.c, fmt.Errorf("picture %d: %w", i, err)
+		}
+		m.c.Frames++
+	}
+	if m.pixels > 0 {
+		m.c.FlickerIn *= 255 / m.pixels
+		m.c.FlickerOut *= 255 / m.pixels
+	}
+	if m.count > 0 {
+		m.c.Outside = 10 * math.Log10(255*255/max(m.wrong/m.count, 1e-9))
+	}
+	return m.c, nil
+}
+
+func (m *meter) picture(i int, a, b *frame.Planar) error {
+	if a.Width != b.Width || a.Height != b.Height {
+		return fmt.Errorf("%d×%d and %d×%d pixels", a.Width, a.Height, b.Width, b.Height)
+	}
+	var faces []image.Rectangle
+	for k := range m.a.Tracks {
+		t := &m.a.Tracks[k]
+		if i < t.First || i >= t.end() {
+			delete(m.last, k)
+			continue
+		}
+		l, err := m.look(a, b, t.frame(i).Box, m.smooth[k][i-t.First])
+		if err != nil {
+			return err
+		}
+		if before := m.last[k]; before != nil && l != nil {
+			m.pair(before, l)
+		}
+		m.last[k] = l
+		box := t.frame(i).Box
+		grown := box.Inset(-box.Dx()) // the mask lies well within
+		grown.Min.X, grown.Max.X = int(float64(grown.Min.X)/m.g.wide), int(float64(grown.Max.X)/m.g.wide)+1
+		faces = append(faces, grown)
+	}
+	m.outside(a.Luma8(nil), b.Luma8(nil), faces)
+	return nil
+}
+
+func (m *meter) look(a, b *frame.Planar, box image.Rectangle, landmarks [5]detect.Point) (*look, error) {
+	s, _, ok, err := fit(landmarks, "ffhq_512", compareSize)
+	if err != nil || !ok {
+		return nil, err
+	}
+	l := &look{box: box, landmarks: landmarks, scale: s.Scale()}
+	to := m.g.toCrop(s)
+	if l.in, err = align.WarpAffine(a, to, compareSize); err != nil {
+		return nil, err
+	}
+	if l.out, err = align.WarpAffine(b, to, compareSize); err != nil {
+		return nil, err
+	}
+	luma := m.g.square(a.Luma8(nil), nil)
+	r := box.Intersect(luma.Rect)
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		l.luma = append(l.luma, luma.Pix[luma.PixOffset(r.Min.X, y):luma.PixOffset(r.Max.X, y)]...)
+	}
+	return l, nil
+}
+
+// pair adds what two consecutive looks at one face tell.
+func (m *meter) pair(a, b *look) {
+	m.c.Faces++
+	const lo, hi = compareSize / 4, compareSize * 3 / 4
+	for c := range 3 {
+		for y := lo; y < hi; y++ {
+			for x := lo; x < hi; x++ {
+				i := (c*compareSize+y)*compareSize + x
+				in := math.Abs(float64(a.in[i] - b.in[i]))
+				if in >= stillPixel {
+					continue
+				}
+				m.pixels++
+				m.c.FlickerIn += in
+				m.c.FlickerOut += math.Abs(float64(a.out[i] - b.out[i]))
+			}
+		}
+	}
+	if len(a.luma) != len(b.luma) || a.box != b.box && a.box.Sub(a.box.Min) != b.box.Sub(b.box.Min) {
+		return
+	}
+	sum := 0
+	for i, v := range a.luma {
+		d := int(v) - int(b.luma[i])
+		sum += max(d, -d)
+	}
+	if float64(sum) > stillFace*float64(len(a.luma)) {
+		return
+	}
+	m.c.Still++
+	for i, p := range a.landmarks {
+		q := b.landmarks[i]
+		m.c.Jump = max(m.c.Jump, b.scale*math.Hypot(p.X-q.X, p.Y-q.Y))
+	}
+}
+
+// outside adds the squared error where no face is.
+func (m *meter) outside(a, b *image.Gray, faces []image.Rectangle) {
+	for y := range a.Rect.Dy() {
+		p, q := a.Pix[y*a.Stride:][:a.Rect.Dx()], b.Pix[y*b.Stride:][:a.Rect.Dx()]
+	pixels:
+		for x := range p {
+			for _, f := range faces {
+				if (image.Point{X: x, Y: y}).In(f) {
+					continue pixels
+				}
+			}
+			d := float64(p[x]) - float64(q[x])
+			m.wrong += d * d
+			m.count++
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package restore
+
+import (
+	"context"
+	"sync"
+)
+
+// A Batcher lets many goroutines restore single faces through one Session, and
+// on a GPU runs together those that wait at the same time, up to 8. On a CPU
+// batching gains nothing, and each run is one face.
+type Batcher struct {
+	session *Session
+	queue   chan *request
+	stop    context.CancelFunc
+	runners sync.WaitGroup
+}
+
+type request struct {
+	ctx  context.Context
+	face Face
+	out  []float32
+	err  error
+	done chan struct{}
+}
+
+// runners are how many runs go on at the same time: while one computes, the
+// other's faces are packed and unpacked.
+const runners = 2
+
+// NewBatcher starts the Batcher's goroutines, which Close ends. The session
+// stays the caller's.
+func NewBatcher(s *Session) *Batcher {
+	ctx, stop := context.WithCancel(context.Background())
+	b := &Batcher{session: s, queue: make(chan *request, runners*maxBatch), stop: stop}
+	for range runners {
+		b.runners.Go(func() { b.run(ctx) })
+	}
+	return b
+}
+
+// Close ends the goroutines. No Restore may be running.
+func (b *Batcher) Close() {
+	b.stop()
+	b.runners.Wait()
+}
+
+// Restore is Session.Restore of one face. When ctx ends it returns at once; a
+// run that others share goes on for them.
+func (b *Batcher) Restore(ctx context.Context, f Face) ([]float32, error) {
+	r := &request{ctx: ctx, face: f, done: make(chan struct{})}
+	select {
+	case b.queue <- r:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case <-r.done:
+		return r.out, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (b *Batcher) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-b.queue:
+			b.serve(ctx, b.gather(r))
+		}
+	}
+}
+
+// gather adds what waits already to a request.
+func (b *Batcher) gather(first *request) []*request {
+	batch := []*request{first}
+	for len(batch) < b.session.batch() {
+		select {
+		case r := <-b.queue:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// serve runs the requests whose callers still wait. If a run of several fails,
+// each is tried alone, so that one face's error is its own.
+func (b *Batcher) serve(ctx context.Context, batch []*request) {
+	waiting := batch[:0]
+	var faces []Face
+	for _, r := range batch {
+		if r.err = r.ctx.Err(); r.err != nil {
+			close(r.done)
+			continue
+		}
+		waiting = append(waiting, r)
+		faces = append(faces, r.face)
+	}
+	if len(waiting) == 1 {
+		ctx = waiting[0].ctx // a run of its own ends with its caller
+	}
+	out, err := b.session.Restore(ctx, faces)
+	switch {
+	case err == nil:
+		for i, r := range waiting {
+			r.out = out[i]
+			close(r.done)
+		}
+	case len(waiting) == 1:
+		waiting[0].err = err
+		close(waiting[0].done)
+	default:
+		for _, r := range waiting {
+			b.serve(ctx, []*request{r})
+		}
+	}
+}
