@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -59,3 +60,6 @@ func Problems(err error) []error {
 	}
 	return out
 }
+
+// Encoders are the values that video.encoder takes.
+func Encoders() []string { return slices.Clone(encoders) }

@@ -341,3 +341,6 @@ func appendNoise(data []float32, seed uint64, n int64) []float32 {
 	}
 	return data
 }
+
+// Version is ONNX Runtime's, once Startup has loaded it.
+func Version() string { return ort.GetVersion() }

@@ -60,7 +60,7 @@ and writes copies in which everything else is as it was. The originals are only 
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newRun(), newBench(), newEval(), newAlign(), newConfig(), newModels())
+	root.AddCommand(newServe(), newRun(), newBench(), newEval(), newAlign(), newConfig(), newModels(), newDoctor(), newEncoders())
 	return root
 }
 
