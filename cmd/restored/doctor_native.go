@@ -92,7 +92,7 @@ func (d *doctor) providers(cfg *config.Config) {
 		case cfg.Restore.Provider == provider:
 			d.add(check, stateFail, "install the GPU build of ONNX Runtime and NVIDIA's driver, or set restore.provider: auto", "configured, but can't run: %v", errors.Unwrap(errors.Unwrap(err)))
 		case hasNVIDIA():
-			d.add(check, stateWarn, "there is an NVIDIA GPU: with the GPU build of ONNX Runtime in paths.libraries it would be used (under systemd see systemd/restored.service.d/nvidia.conf)", "can't run: %v", firstLine(err))
+			d.add(check, stateWarn, "there is an NVIDIA GPU: with the GPU build of ONNX Runtime in paths.libraries it would be used (under systemd see systemd/drop-ins/nvidia.conf)", "can't run: %v", firstLine(err))
 		default:
 			d.add(check, stateNote, "", "not here: %v", firstLine(err))
 		}

@@ -42,7 +42,7 @@ func (d *doctor) service(_ context.Context, cfg *config.Config) {
 			write bool
 		}{{w.In, false}, {w.Out, true}} {
 			if closed := closedBy(settings, at.dir, at.write); closed != "" {
-				d.add("systemd sandbox", stateFail, "systemctl edit restored, and add what systemd/restored.service.d/folders.conf shows for it", "the service can't use %s: %s", at.dir, closed)
+				d.add("systemd sandbox", stateFail, "systemctl edit restored, and add what systemd/drop-ins/folders.conf shows for it", "the service can't use %s: %s", at.dir, closed)
 			}
 		}
 	}
