@@ -70,13 +70,20 @@ func (d *doctor) videos(ctx context.Context, cfg *config.Config) {
 		return
 	}
 	var works, not []string
-	said := tryEncoders(ctx, clip, slices.DeleteFunc(config.Encoders(), func(n string) bool { return n == "auto" }))
+	exe, err := os.Executable()
+	if err != nil {
+		d.add("video encoders", stateWarn, "", "%v", err)
+		return
+	}
+	said := encoderTry{exe, clip, encoderPatience}.all(ctx, slices.DeleteFunc(config.Encoders(), func(n string) bool { return n == "auto" }))
 	for _, s := range said {
 		if s.says == "ok" {
 			works = append(works, s.name)
 			continue
 		}
-		not = append(not, s.name)
+		if !s.faulty {
+			not = append(not, s.name)
+		}
 		if s.name == cfg.Video.Encoder {
 			d.add("video encoder "+s.name, stateFail, "choose one that opens here, or video.encoder: auto", "configured, but doesn't open: %s", s.says)
 		} else if s.faulty {
@@ -100,12 +107,18 @@ type encoderSaid struct {
 	faulty     bool   // it hung or crashed
 }
 
-// tryEncoders opens the encoders in a child process. One that hangs or crashes is
-// said so, and another child goes on with the rest.
-func tryEncoders(ctx context.Context, clip string, names []string) []encoderSaid {
+// An encoderTry opens encoders in child processes.
+type encoderTry struct {
+	exe, clip string
+	patience  time.Duration // for each
+}
+
+// all opens the encoders. One that hangs or crashes is said so, and another
+// child goes on with the rest.
+func (e encoderTry) all(ctx context.Context, names []string) []encoderSaid {
 	var all []encoderSaid
 	for len(names) > 0 && ctx.Err() == nil {
-		said, err := encoderChild(ctx, clip, names)
+		said, err := e.child(ctx, names)
 		all = append(all, said...)
 		names = names[len(said):]
 		if len(names) > 0 {
@@ -120,16 +133,12 @@ func tryEncoders(ctx context.Context, clip string, names []string) []encoderSaid
 	return all
 }
 
-// encoderChild runs one child and returns what it said of the first names.
-func encoderChild(ctx context.Context, clip string, names []string) ([]encoderSaid, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+// child runs one child and returns what it said of the first names.
+func (e encoderTry) child(ctx context.Context, names []string) ([]encoderSaid, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	child := exec.CommandContext(ctx, exe, append([]string{"encoders", clip}, names...)...)
-	child.WaitDelay = 5 * time.Second
+	child := exec.CommandContext(ctx, e.exe, append([]string{"encoders", e.clip}, names...)...)
+	child.WaitDelay = time.Second
 	out, err := child.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -137,7 +146,7 @@ func encoderChild(ctx context.Context, clip string, names []string) ([]encoderSa
 	if err := child.Start(); err != nil {
 		return nil, err
 	}
-	patience := time.AfterFunc(encoderPatience, cancel)
+	patience := time.AfterFunc(e.patience, cancel)
 	var said []encoderSaid
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
@@ -146,11 +155,11 @@ func encoderChild(ctx context.Context, clip string, names []string) ([]encoderSa
 			continue // an encoder's own chatter
 		}
 		said = append(said, encoderSaid{name, says, false})
-		patience.Reset(encoderPatience)
+		patience.Reset(e.patience)
 	}
 	err = child.Wait()
 	if !patience.Stop() && len(said) < len(names) {
-		err = fmt.Errorf("it didn't open within %s", encoderPatience)
+		err = fmt.Errorf("it didn't open within %s", e.patience)
 	}
 	return said, err
 }
