@@ -28,7 +28,7 @@ func planarRows(p *frame.Planar) func() rowReader {
 	return func() rowReader {
 		own := c
 		w, _ := p.PlaneSize(1)
-		own.shift = make([][3]float32, w)
+		own.shift = make([][4]float32, w)
 		return own.row
 	}
 }
@@ -76,7 +76,7 @@ type chromaReader struct {
 	value  []float32
 	step   [2][3]float32
 	middle float32
-	shift  [][3]float32 // what the chroma adds to R, G, B at a row, by chroma column
+	shift  [][4]float32 // what the chroma adds to R, G, B at a row, by chroma column
 }
 
 func (c *chromaReader) row(dst []float32, x, y int) {
@@ -99,14 +99,21 @@ func (c *chromaReader) row(dst []float32, x, y int) {
 		}
 		return
 	}
-	for i := range n {
+	for i := 0; i < n; {
 		k, t := across.at(x + i)
+		if p.SubX == 1 && t < 0.5 && float32(x+i) >= across.site {
+			if pairs := min((n-i)/2, w-1-k); pairs > 0 {
+				chromaPairs(dst[3*i:], c.shift[k:], t, pairs)
+				i += 2 * pairs
+				continue
+			}
+		}
 		a, b := &c.shift[k], &c.shift[min(k+1, w-1)]
 		d := (*[3]float32)(dst[3*i:])
-		l := d[0]
-		d[0] = clamp(l + a[0] + t*(b[0]-a[0]))
-		d[1] = clamp(l + a[1] + t*(b[1]-a[1]))
-		d[2] = clamp(l + a[2] + t*(b[2]-a[2]))
+		for j, l := 0, d[0]; j < 3; j++ {
+			d[j] = clamp(l + a[j] + t*(b[j]-a[j]))
+		}
+		i++
 	}
 }
 
@@ -118,7 +125,7 @@ func (c *chromaReader) shiftRow(v, w int, t float32, first, last int) {
 	shift := c.shift[first:][:n]
 	set := func(i int, cb, cr float32) {
 		cb, cr = cb-c.middle, cr-c.middle
-		shift[i] = [3]float32{cr * r[0], cb*b[1] + cr*r[1], cb * b[2]}
+		shift[i] = [4]float32{cr * r[0], cb*b[1] + cr*r[1], cb * b[2]}
 	}
 	if p.Depth == 8 {
 		row := func(i, y int) []uint8 { return p.Pix[i][y*p.Stride[i]+first:][:n] }

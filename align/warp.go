@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"sync"
 )
 
 // MaxSize is the largest side of a crop.
@@ -57,11 +58,13 @@ func WarpAffine(img image.Image, a [6]float64, size int) ([]float32, error) {
 	if !ok {
 		return nil, fmt.Errorf("align: crop of %v lies further than %g pixels away: %w", a, farthest, ErrDegenerate)
 	}
+	r := rooms.Get().(*room)
+	defer rooms.Put(r)
 	var p plane
 	if max(dx, dy) < shrinks {
-		p = load(src, win)
+		p = r.load(src, win)
 	} else {
-		p = shrink(src, win, dx, dy)
+		p = r.shrink(src, win, dx, dy)
 	}
 	// From the crop to the plane: photo coordinate x lies at
 	// (x − origin + ½)/step − ½.
@@ -110,10 +113,23 @@ func window(src source, back affine, size int, dx, dy float64) (win image.Rectan
 	return image.Rect(lo(x0-padX, src.w), lo(y0-padY, src.h), hi(x1+padX, src.w)+1, hi(y1+padY, src.h)+1), true
 }
 
+// room is the memory of a warp, used again by later ones.
+type room struct{ pix, rows []float32 }
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// sized gives n values of *buf, whatever they hold, with room for spare ones.
+func sized(buf *[]float32, n int) []float32 {
+	if cap(*buf) < n+spare {
+		*buf = make([]float32, n+spare)
+	}
+	return (*buf)[:n]
+}
+
 // load copies the window as it is.
-func load(src source, win image.Rectangle) plane {
+func (r *room) load(src source, win image.Rectangle) plane {
 	p := plane{w: win.Dx(), h: win.Dy(), stepX: 1, stepY: 1}
-	p.pix = make([]float32, 3*p.w*p.h)
+	p.pix = sized(&r.pix, 3*p.w*p.h)
 	bands(p.h, 64, func(from, to int) {
 		row := src.rows()
 		for y := from; y < to; y++ {
@@ -150,18 +166,18 @@ func newReduction(n int, density float64, longest int) reduction {
 }
 
 // shrink copies the window low-passed to the crop's resolution.
-func shrink(src source, win image.Rectangle, dx, dy float64) plane {
+func (r *room) shrink(src source, win image.Rectangle, dx, dy float64) plane {
 	longest := max(win.Dx(), win.Dy())
 	across, down := newReduction(win.Dx(), dx, longest), newReduction(win.Dy(), dy, longest)
 	p := plane{w: len(across.taps), h: len(down.taps), stepX: across.step, stepY: down.step}
 	n := 3 * p.w
-	rows := make([]float32, n*down.n)
+	rows := sized(&r.rows, n*down.n)
 	bands(down.n, 16, func(from, to int) {
 		row := src.rows()
-		line := make([]float32, 3*win.Dx())
+		line := make([]float32, 3*win.Dx()+spare)[:3*win.Dx()]
 		boxed := line
 		if across.box > 1 || down.box > 1 {
-			boxed = make([]float32, 3*across.n)
+			boxed = make([]float32, 3*across.n+spare)[:3*across.n]
 		}
 		for y := from; y < to; y++ {
 			if across.box == 1 && down.box == 1 {
@@ -172,14 +188,13 @@ func shrink(src source, win image.Rectangle, dx, dy float64) plane {
 			shrinkRow(rows[n*y:][:n], boxed, across.taps)
 		}
 	})
-	p.pix = make([]float32, n*p.h)
+	p.pix = sized(&r.pix, n*p.h)
 	bands(p.h, 16, func(from, to int) {
 		for y := from; y < to; y++ {
 			dst := p.pix[n*y:][:n]
+			clear(dst)
 			for i, f := range down.taps[y].weight {
-				for j, v := range rows[n*(down.taps[y].first+i):][:n] {
-					dst[j] += f * v
-				}
+				addScaled(dst, rows[n*(down.taps[y].first+i):][:n], f)
 			}
 		}
 	})
@@ -214,17 +229,8 @@ func boxRow(dst, line []float32, row rowReader, win image.Rectangle, boxX, boxY,
 
 func shrinkRow(dst, row []float32, across []taps) {
 	for u, t := range across {
-		var r, g, b float32
-		in := row[3*t.first:][:3*len(t.weight)]
-		for _, f := range t.weight {
-			p := (*[3]float32)(in)
-			r += f * p[0]
-			g += f * p[1]
-			b += f * p[2]
-			in = in[3:]
-		}
 		d := (*[3]float32)(dst[3*u:])
-		d[0], d[1], d[2] = r, g, b
+		d[0], d[1], d[2] = weigh(row[3*t.first:], t.weight)
 	}
 }
 
@@ -233,28 +239,26 @@ func (p *plane) sample(out []float32, toPlane affine, size, from, to int) {
 	right, bottom := float64(p.w-2), float64(p.h-2)
 	n := size * size
 	for j := from; j < to; j++ {
-		red, green, blue := out[j*size:][:size], out[n+j*size:][:size], out[2*n+j*size:][:size]
-		for i := range size {
-			q := toPlane.apply(Point{float64(i), float64(j)})
-			if !(q.X >= 1 && q.X < right && q.Y >= 1 && q.Y < bottom) {
-				red[i], green[i], blue[i] = p.atEdge(q)
-				continue
+		rows := [3][]float32{out[j*size:][:size], out[n+j*size:][:size], out[2*n+j*size:][:size]}
+		place := [6]float64{toPlane[0], toPlane[1] * float64(j), toPlane[2], toPlane[3], toPlane[4] * float64(j), toPlane[5]}
+		// edge fills one value if its neighbours lie outside the plane. The
+		// others are one stretch: a row of the crop is a line in the plane.
+		edge := func(i int) bool {
+			q := Point{place[0]*float64(i) + place[1] + place[2], place[3]*float64(i) + place[4] + place[5]}
+			if q.X >= 1 && q.X < right && q.Y >= 1 && q.Y < bottom {
+				return false
 			}
-			x, y := int(q.X), int(q.Y)
-			wx := &cubic[int((q.X-float64(x))*phases+0.5)]
-			wy := &cubic[int((q.Y-float64(y))*phases+0.5)]
-			var r, g, b float32
-			at := 3 * ((y-1)*p.w + x - 1)
-			for k := range 4 {
-				c := (*[12]float32)(p.pix[at:])
-				f := wy[k]
-				r += f * (wx[0]*c[0] + wx[1]*c[3] + wx[2]*c[6] + wx[3]*c[9])
-				g += f * (wx[0]*c[1] + wx[1]*c[4] + wx[2]*c[7] + wx[3]*c[10])
-				b += f * (wx[0]*c[2] + wx[1]*c[5] + wx[2]*c[8] + wx[3]*c[11])
-				at += 3 * p.w
-			}
-			red[i], green[i], blue[i] = min(max(r, 0), 1), min(max(g, 0), 1), min(max(b, 0), 1)
+			rows[0][i], rows[1][i], rows[2][i] = p.atEdge(q)
+			return true
 		}
+		first, end := 0, size
+		for first < end && edge(first) {
+			first++
+		}
+		for first < end && edge(end-1) {
+			end--
+		}
+		cubicRow(&rows, p.pix, p.w, &place, first, end)
 	}
 }
 

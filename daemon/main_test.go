@@ -122,6 +122,8 @@ func (s *site) daemon(p Processor) *Daemon {
 func (s *site) start(p Processor) (stop func()) {
 	s.t.Helper()
 	d := s.daemon(p)
+	const ready = "restored is ready"
+	before := strings.Count(s.logged(), ready)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
@@ -143,6 +145,8 @@ func (s *site) start(p Processor) (stop func()) {
 		})
 	}
 	s.t.Cleanup(stop)
+	// SQLite is opened by the daemon before a test looks into it.
+	wait(s.t, "the daemon", func() bool { return len(ended) > 0 || strings.Count(s.logged(), ready) > before })
 	return stop
 }
 
@@ -225,15 +229,16 @@ func countsOf(t testing.TB, s *site) map[State]int {
 	return counts
 }
 
-// wait polls until ok holds.
+// wait polls until ok holds, ever less often. The deadline is for a machine
+// that has much else to do.
 func wait(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
+	deadline := time.Now().Add(time.Minute)
+	for pause := 5 * time.Millisecond; !ok(); pause = min(pause*5/4, 100*time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 20 s in vain for: %s", what)
+			t.Fatalf("waited a minute in vain for: %s", what)
 		}
-		<-time.After(5 * time.Millisecond)
+		<-time.After(pause)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 func TestVideoFailure(t *testing.T) {
 	for _, at := range []string{"plan", "analyse 0", "render 2", "join"} {
 		t.Run(at, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t)
 			var broken atomic.Bool
 			broken.Store(true)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -166,6 +167,7 @@ func TestVideoOutName(t *testing.T) {
 func TestVideoReplaced(t *testing.T) {
 	for _, at := range []string{"plan", "analyse 1", "render 1", "join"} {
 		t.Run(at, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t)
 			s.stall = 10 * time.Second
 			h := hold(at)
@@ -274,7 +276,8 @@ func TestVideoStale(t *testing.T) {
 
 	h = hold("render 1")
 	f := &films{segments: 2, before: h.before}
-	f.stale = func() bool { return f.count("a.mp4", "plan") == 0 }
+	var always atomic.Bool
+	f.stale = func() bool { return always.Load() || f.count("a.mp4", "plan") == 0 }
 	s.films = f
 	stop = s.start(&proc{})
 	heard(t, h.entered)
@@ -287,9 +290,7 @@ func TestVideoStale(t *testing.T) {
 	if got := f.names("a.mp4"); !slices.Equal(got, want) {
 		t.Errorf("steps %v", got)
 	}
-	f.mu.Lock()
-	f.stale = func() bool { return true }
-	f.mu.Unlock()
+	always.Store(true)
 	s.put("b.mp4", "ab")
 	wait(t, "the failure", func() bool { return s.record("b.mp4").State == Failed })
 	stop()

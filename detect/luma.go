@@ -186,3 +186,49 @@ func filterRow(src []float32, xs []taps, dst []float32) {
 		dst[x] = v
 	}
 }
+
+// grain estimates the noise of a plane in gray levels, by the median of what a
+// filter leaves that cancels flat and linear parts, edges among them
+// (Immerkær, "Fast noise variance estimation", CVIU 64(2), 1996).
+func (p *plane) grain() float64 {
+	if p.w < 3 || p.h < 3 {
+		return 0
+	}
+	var counts [2041]int
+	n := 0
+	for y := 1; y < p.h-1; y += 3 {
+		a, b, c := p.pix[(y-1)*p.w:y*p.w], p.pix[y*p.w:(y+1)*p.w], p.pix[(y+1)*p.w:(y+2)*p.w]
+		for x := 1; x < p.w-1; x += 2 {
+			v := int(a[x-1]) + int(a[x+1]) + int(c[x-1]) + int(c[x+1]) + 4*int(b[x]) -
+				2*(int(a[x])+int(c[x])+int(b[x-1])+int(b[x+1]))
+			counts[max(v, -v)]++
+			n++
+		}
+	}
+	half := n / 2
+	for v, k := range counts {
+		if half -= k; half < 0 {
+			return float64(v) / (0.6745 * 6)
+		}
+	}
+	return 0
+}
+
+// blurred is the plane filtered by 1-2-1 each way.
+func (p *plane) blurred() *plane {
+	out := &plane{pix: make([]uint8, len(p.pix)), w: p.w, h: p.h}
+	sum := make([]int, p.w+2)
+	for y := range p.h {
+		up, down := p.pix[max(0, y-1)*p.w:], p.pix[min(p.h-1, y+1)*p.w:]
+		at := p.pix[y*p.w:]
+		for x := range p.w {
+			sum[x+1] = int(up[x]) + 2*int(at[x]) + int(down[x])
+		}
+		sum[0], sum[p.w+1] = sum[1], sum[p.w]
+		dst := out.pix[y*p.w:]
+		for x := range p.w {
+			dst[x] = uint8((sum[x] + 2*sum[x+1] + sum[x+2] + 8) >> 4)
+		}
+	}
+	return out
+}

@@ -38,12 +38,19 @@ const (
 	// patience is for how many seconds a face may be gone, or followed without
 	// a scan that confirms it, before its track ends.
 	patience = 1
-	// briefest is how many seconds a track has to last, unless the shot is
-	// shorter.
+	// briefest is how many seconds a track has to last; in a shorter shot two
+	// thirds of it and fewest pictures will do.
 	briefest = 0.3
+	fewest   = 3
 	// weak is how far below the threshold a hit may score to confirm a track
 	// that is there already.
 	weak = 0.6
+	// hopeful is how far below it one may score that begins a track: whether it
+	// is one is decided at its end, by the median.
+	hopeful = 0.25
+	// grainy is the noise, in gray levels, over which scans are of blurred
+	// pictures.
+	grainy = 2.5
 )
 
 // Track is one face in consecutive pictures.

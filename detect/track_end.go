@@ -1,5 +1,7 @@
 package detect
 
+import "slices"
+
 // cutAt suspends all paths: a shot begins with picture n, unless it turns out
 // to be a flash.
 func (t *Tracker) cutAt(n int) {
@@ -59,10 +61,10 @@ func (t *Tracker) finish(p *path) error {
 		shot = p.lost - p.shot
 	}
 	p.steps = p.steps[:p.sure+1-p.first]
-	if len(p.steps) < t.pictures(briefest) && float64(len(p.steps)) < 0.6*float64(shot) {
+	if len(p.steps) < min(t.pictures(briefest), max(fewest, shot*2/3), t.n+1) {
 		return nil
 	}
-	if p.plain == 1 && p.sure != p.found {
+	if len(p.scores) == 1 && p.sure != p.found {
 		// One scan is little; its last picture may still be looked at.
 		if pic := t.ring.at(p.sure); pic != nil {
 			score, ok, err := t.proof(pic, fitFrame(p.steps[len(p.steps)-1].pts))
@@ -70,11 +72,15 @@ func (t *Tracker) finish(p *path) error {
 				return err
 			}
 			if ok {
-				p.confirm(p.sure, score, t.opt.Threshold+sure)
+				p.confirm(p.sure, score)
 			}
 		}
 	}
-	if p.plain < 2 && !(p.plain == 1 && shot <= t.opt.Every) {
+	enough := 2
+	if shot <= t.opt.Every {
+		enough = 1
+	}
+	if len(p.scores) < enough || median(p.scores) < t.opt.Threshold || slices.Max(p.scores) < t.opt.Threshold+sure {
 		return nil
 	}
 	t.done = append(t.done, p)

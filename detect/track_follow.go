@@ -24,8 +24,10 @@ const (
 	// loose is the spread of points that hold on to nothing.
 	loose = 0.75
 	// A face looks like itself in the picture before; below familiar a scan is
-	// asked, below strange it isn't the face.
-	familiar, strange = 0.80, 0.45
+	// asked, below strange it isn't the face. What was lost for a while has to
+	// look like it did, or it is another track: people are like each other by
+	// up to 0.77.
+	familiar, strange, again = 0.85, 0.60, 0.80
 )
 
 // lookAt finds the landmarks of the face about a frame.
@@ -154,7 +156,7 @@ func (t *Tracker) follow(ctx context.Context, pic *picture) error {
 		if found := !math.IsInf(score, -1); found {
 			p.steps = p.steps[:n-p.first]
 			p.see(n, l)
-			p.confirm(n, score, t.opt.Threshold+sure)
+			p.confirm(n, score)
 		} else if p.end() == n {
 			p.lose(n)
 		}
@@ -198,7 +200,7 @@ func (t *Tracker) regain(pic *picture, p *path) (l look, score float64, err erro
 	if err != nil {
 		return l, score, err
 	}
-	best := strange
+	best := again
 	for _, h := range hits {
 		b := boxFrame(h.Box)
 		c := b.at(0.5, 0.5)

@@ -20,7 +20,6 @@ type path struct {
 	first  int
 	steps  []step
 	scores []float64 // of the scans that found it
-	plain  int       // how many of those would have done to begin a track
 	sure   int       // last picture that has the face for certain
 	found  int       // last picture in which a scan found it
 	missed bool      // a scan since found didn't
@@ -85,11 +84,8 @@ func (p *path) unsee(n int) {
 }
 
 // confirm notes that a scan found the face in picture n, the newest.
-func (p *path) confirm(n int, score, plain float64) {
+func (p *path) confirm(n int, score float64) {
 	p.scores = append(p.scores, score)
-	if score >= plain {
-		p.plain++
-	}
 	p.missed = false
 	p.sure, p.found = n, n
 	p.known = p.thumb

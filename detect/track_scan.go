@@ -41,7 +41,7 @@ func (t *Tracker) scan(ctx context.Context, pic *picture) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("detect: %w", err)
 		}
-		if c.score < t.opt.Threshold || math.Round(c.frame.side())+1 < float64(t.opt.MinFace) {
+		if c.score < t.opt.Threshold-hopeful || math.Round(c.frame.side())+1 < float64(t.opt.MinFace) {
 			continue
 		}
 		l, ok, err := t.claim(pic, c.frame)
@@ -55,7 +55,7 @@ func (t *Tracker) scan(ctx context.Context, pic *picture) error {
 				return err
 			}
 			c.score = (c.score + score) / 2
-			ok = ok && c.score >= t.opt.Threshold+sure
+			ok = ok && c.score >= t.opt.Threshold-hopeful/2
 		}
 		if !ok {
 			continue
@@ -76,6 +76,10 @@ func (t *Tracker) hits(pic *picture) ([]candidate, error) {
 	}
 	t.stats.Scans++
 	img := resample(pic.read(), image.Rectangle{Max: t.size}, size.X, size.Y)
+	shrunk := min(1, float64(size.X)/float64(t.size.X))
+	if full := (&plane{pix: pic.luma.Pix, w: t.size.X, h: t.size.Y}); full.grain()*shrunk > grainy {
+		img = img.blurred()
+	}
 	var found []candidate
 	if t.opt.Turn == 0 {
 		hits, err := t.scanner.Scan(img.pixels(), false, t.opt.Threshold-weak)
@@ -130,7 +134,7 @@ func (t *Tracker) confirm(pic *picture, hits []candidate) ([]candidate, error) {
 			}
 		}
 		if ok {
-			p.confirm(n, score, t.opt.Threshold+sure)
+			p.confirm(n, score)
 		} else {
 			p.miss()
 		}
@@ -148,8 +152,8 @@ func (t *Tracker) confirm(pic *picture, hits []candidate) ([]candidate, error) {
 // goes on, else a new one is made and followed backwards.
 func (t *Tracker) begin(pic *picture, c candidate, l look) error {
 	n := pic.first
-	var again *path
-	best := familiar - 0.1
+	var lost *path
+	best := again
 	for _, p := range t.live {
 		if p.lost < 0 || p.cut {
 			continue
@@ -157,19 +161,19 @@ func (t *Tracker) begin(pic *picture, c candidate, l look) error {
 		place, size, _ := fitFrame(p.steps[len(p.steps)-1].pts).apart(l.pose)
 		like := max(l.thumb.like(&p.thumb), l.thumb.like(&p.known))
 		if place < 1 && size < 0.5 && like > best {
-			again, best = p, like
+			lost, best = p, like
 		}
 	}
-	if again != nil {
-		again.steps = again.steps[:len(again.steps)-1]
-		again.see(n, l)
-		again.confirm(n, c.score, t.opt.Threshold+sure)
+	if lost != nil {
+		lost.steps = lost.steps[:len(lost.steps)-1]
+		lost.see(n, l)
+		lost.confirm(n, c.score)
 		return nil
 	}
 	t.paths++
 	p := &path{id: t.paths, first: n, lost: -1, shot: t.shot}
 	p.see(n, l)
-	p.confirm(n, c.score, t.opt.Threshold+sure)
+	p.confirm(n, c.score)
 	t.live = append(t.live, p)
 	return t.grow(p)
 }

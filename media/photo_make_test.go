@@ -16,6 +16,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	Shutdown()
+	removeClips()
 	os.Exit(code)
 }
 

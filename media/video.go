@@ -113,6 +113,7 @@ type Index struct {
 	End       int64   `json:"end"`                 // timestamp of the last picture and its duration
 	Keyframes []int64 `json:"keyframes"`           // timestamps, ascending, at least a second apart; at these it can be cut
 	Variable  bool    `json:"variable"`            // the pictures' distances differ by more than rounding
+	Direct    bool    `json:"direct"`              // all pictures bear their own timestamps: goes into ReadOptions
 	Corrupt   int64   `json:"corrupt"`             // packets that the demuxer calls corrupt
 	Truncated string  `json:"truncated,omitempty"` // why the file ends too early, if it does
 	Bytes     int64   `json:"bytes"`               // of the main stream's packets
@@ -123,6 +124,7 @@ type Index struct {
 type ReadOptions struct {
 	// From and To bound the timestamps: From ≤ PTS < To. NoTime is no bound.
 	From, To int64
+	Direct   bool // what Index.Direct says: the file may be read from its middle
 	Threads  int  // of the decoder; 0 = one a core
 	Bwdif    bool // deinterlace what is marked as interlaced (or all, where the container says so), one picture a frame
 }
@@ -130,7 +132,7 @@ type ReadOptions struct {
 // ReadCounts is what a Reader has met.
 type ReadCounts struct {
 	Pictures int64 `json:"pictures"`
-	Corrupt  int64 `json:"corrupt"` // packets that were skipped and pictures that were patched up because they are damaged
+	Corrupt  int64 `json:"corrupt"` // signs of damage: packets that are skipped, pictures that are patched up (some count as both)
 	// Truncated says why the file ended too early, if it did where the reader was.
 	Truncated string `json:"truncated,omitempty"`
 }

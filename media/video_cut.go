@@ -9,6 +9,7 @@ import (
 )
 
 // cutOff says why the file ends before what its container announces, or "".
+// packets is how many the main stream had; less than zero: not counted.
 func (in *input) cutOff(v *Video, packets int64) string {
 	st, err := in.file.Stat()
 	if err != nil {
@@ -18,7 +19,7 @@ func (in *input) cutOff(v *Video, packets int64) string {
 	switch v.Format {
 	case "mov,mp4,m4a,3gp,3g2,mj2":
 		announced = boxesEnd(in.file, st.Size())
-		if want := v.Stream().Frames; announced <= st.Size() && packets < want {
+		if want := v.Stream().Frames; announced <= st.Size() && packets >= 0 && packets < want {
 			return fmt.Sprintf("%d of %d pictures are there", packets, want)
 		}
 	case "matroska,webm":

@@ -21,7 +21,7 @@ type decoder struct {
 	frame   *astiav.Frame
 	queue   []*astiav.Packet // given to the decoder before any that is read
 	drained bool
-	corrupt int64  // packets and pictures that are damaged
+	corrupt int64  // signs of damage
 	ended   string // why the demuxer ended before the file did, if it did
 }
 
@@ -105,7 +105,7 @@ func (d *decoder) picture() (*astiav.Frame, error) {
 // feed gives the decoder one packet, or the end.
 func (d *decoder) feed() error {
 	p, err := d.next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		if d.drained {
 			return io.EOF
 		}
@@ -144,6 +144,9 @@ func (d *decoder) next() (*astiav.Packet, error) {
 			return nil, err
 		}
 		if d.packet.StreamIndex() == d.index && d.packet.Size() > 0 {
+			if d.packet.Flags()&astiav.PacketFlags(astiav.PacketFlagCorrupt) != 0 {
+				d.corrupt++ // a decoder often makes something of it
+			}
 			return d.packet, nil
 		}
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/asticode/go-astiav"
 )
@@ -183,16 +185,10 @@ func firstEncoder(base Encoding, s *Stream, o EncodeOptions) (Encoding, *astiav.
 			if exact && e.PixelFormat != want {
 				continue
 			}
-			cc, err := e.open(1)
+			par, err := e.try()
 			if err != nil {
 				why = append(why, fmt.Errorf("encoder %s doesn't work here: %w", name, err))
 				continue
-			}
-			defer cc.Free()
-			par := astiav.AllocCodecParameters()
-			if err := par.FromCodecContext(cc); err != nil {
-				par.Free()
-				return e, nil, err
 			}
 			if e.PixelFormat != want {
 				e.note("%s can't hold %s: encoded as %s", name, want, e.PixelFormat)
@@ -292,6 +288,11 @@ func (e *Encoding) setEncoder(name, want string, o EncodeOptions) error {
 		}
 	}
 	switch name {
+	case "libx264":
+		if e.Range == "tv" && e.Primaries == "unknown" && e.Transfer == "unknown" && e.Matrix == "unknown" {
+			// Else nothing in the stream would say limited range.
+			e.Options["x264-params"] += ":videoformat=component"
+		}
 	case "libx265":
 		e.Options["x265-params"] += ":frame-threads=" + strconv.Itoa(min(e.Threads, 8)) + e.x265HDR()
 	case "libsvtav1":
@@ -366,9 +367,79 @@ func isYUV(name string) bool {
 	return false
 }
 
+// try encodes one picture, which tells whether an encoder works here. The
+// parameters are the caller's to free.
+func (e *Encoding) try() (*astiav.CodecParameters, error) {
+	cc, err := e.open(1)
+	if err != nil {
+		return nil, err
+	}
+	defer closeEncoder(cc, true)
+	p := astiav.AllocPacket()
+	defer p.Free()
+	if err = sendBlack(cc); err == nil {
+		err = cc.SendFrame(nil)
+	}
+	if err == nil {
+		err = cc.ReceivePacket(p)
+	}
+	if err != nil {
+		return nil, nativeError(err)
+	}
+	par := astiav.AllocCodecParameters()
+	if err := par.FromCodecContext(cc); err != nil {
+		par.Free()
+		return nil, err
+	}
+	return par, nil
+}
+
+// sendBlack gives an encoder a first picture, a black one.
+func sendBlack(cc *astiav.CodecContext) error {
+	f := astiav.AllocFrame()
+	defer f.Free()
+	f.SetWidth(cc.Width())
+	f.SetHeight(cc.Height())
+	f.SetPixelFormat(cc.PixelFormat())
+	if err := f.AllocBuffer(0); err != nil {
+		return err
+	}
+	if err := f.ImageFillBlack(); err != nil {
+		return err
+	}
+	prepareFrame(f, 0, cc.PixelFormat(), true)
+	return cc.SendFrame(f)
+}
+
+// closeEncoder frees an encoder. used: it has been given a picture. libsvtav1
+// waits for ever when it is freed before its last picture has come out, or
+// without having had one.
+func closeEncoder(cc *astiav.CodecContext, used bool) {
+	if cc.CodecID().Name() == "av1" {
+		if !used {
+			_ = sendBlack(cc)
+		}
+		_ = cc.SendFrame(nil) // it may have been sent
+		p := astiav.AllocPacket()
+		for cc.ReceivePacket(p) == nil {
+			p.Unref()
+		}
+		p.Free()
+	}
+	cc.Free()
+}
+
+// silent stops libsvtav1, once, from writing to the process's standard error.
+var silent = sync.OnceFunc(func() {
+	if os.Getenv("SVT_LOG") == "" {
+		os.Setenv("SVT_LOG", "-1")
+	}
+})
+
 // open makes the encoder. threads says how many it may use where that doesn't
 // change what it writes.
 func (e *Encoding) open(threads int) (*astiav.CodecContext, error) {
+	silent()
 	codec := astiav.FindEncoderByName(e.Encoder)
 	if codec == nil {
 		return nil, fmt.Errorf("encoder %s isn't in this FFmpeg", e.Encoder)

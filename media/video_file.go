@@ -25,9 +25,12 @@ func newTemp(path string) (string, error) {
 	return f.Name(), f.Close()
 }
 
+// fileURL keeps FFmpeg from taking a path for anything but one.
+func fileURL(path string) string { return "file:" + path }
+
 // createFile opens a file for a muxer.
 func createFile(path string) (*astiav.IOContext, error) {
-	pb, err := astiav.OpenIOContext("file:"+path, astiav.NewIOContextFlags(astiav.IOContextFlagWrite))
+	pb, err := astiav.OpenIOContext(fileURL(path), astiav.NewIOContextFlags(astiav.IOContextFlagWrite))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, nativeError(err))
 	}

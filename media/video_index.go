@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -27,7 +28,7 @@ const maxKeyframes = 1 << 17
 // A file that ends too early isn't an error: Truncated says why. Errors are
 // those of ProbeVideo.
 func IndexVideo(ctx context.Context, v *Video, progress func(done float64)) (Index, error) {
-	in, err := openInput(ctx, v.Path)
+	in, err := openInput(ctx, v.Path, slices.Concat(placed, streams)...)
 	if err != nil {
 		return Index{}, err
 	}
@@ -45,6 +46,9 @@ type indexer struct {
 	second       int64 // in ticks
 	last         int64 // the latest timestamp
 	lastDuration int64
+	stream       bool  // a container whose timestamps may be missing
+	delay        int64 // of the decoder, in pictures
+	since        int64 // pictures without a timestamp after the last that has one
 	packets      int64 // of the main stream, all
 	firstDTS     int64
 	firstKey     int64 // the first keyframe's timestamp
@@ -56,12 +60,15 @@ type indexer struct {
 func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (Index, error) {
 	s := v.Stream()
 	x := &indexer{
-		Index: Index{First: NoTime, End: NoTime}, firstDTS: NoTime, firstKey: NoTime, last: NoTime, timed: true,
+		Index:    Index{First: NoTime, End: NoTime, Direct: slices.Contains(seekable, v.Format) || slices.Contains(streams, v.Format)},
+		stream:   slices.Contains(streams, v.Format),
+		firstDTS: NoTime, firstKey: NoTime, last: NoTime, timed: true,
 		second: max(1, int64(math.Round(float64(s.TimeBase.Den)/float64(max(1, s.TimeBase.Num))))),
 	}
 	if v.Main >= in.fc.NbStreams() {
 		return Index{}, fmt.Errorf("%w: the file isn't the one that was probed", ErrDamaged)
 	}
+	x.delay = int64(in.stream(v.Main).codecpar.video_delay)
 	count, err := newCounter(in.stream(v.Main), s.Codec)
 	if err != nil {
 		return Index{}, err
@@ -73,7 +80,7 @@ func (in *input) index(ctx context.Context, v *Video, progress func(float64)) (I
 	err = in.while(ctx, func() error {
 		for {
 			p.Unref()
-			if err := in.next(p, &x.Truncated); err == io.EOF {
+			if err := in.next(p, &x.Truncated); errors.Is(err, io.EOF) {
 				return nil
 			} else if err != nil {
 				return err
@@ -126,7 +133,14 @@ func (x *indexer) add(p *astiav.Packet, n int64, entry bool) {
 	}
 	x.Frames += n
 	at := p.Pts()
-	if at == NoTime {
+	switch {
+	case at != NoTime:
+		x.since = 0
+		x.Direct = x.Direct && (x.last == NoTime || at > x.last-10*x.second)
+	case x.stream:
+		x.Direct, x.since = false, x.since+n
+		return
+	default:
 		at, x.timed = p.Dts(), false
 	}
 	if at == NoTime {
@@ -166,11 +180,11 @@ func (x *indexer) begin(ctx context.Context, v *Video) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer r.close()
 	decoded := int64(0)
 	for x.First == NoTime || x.timed && x.leading > 0 && x.firstKey != NoTime {
 		p, err := r.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -195,8 +209,9 @@ func (x *indexer) begin(ctx context.Context, v *Video) error {
 	if x.last == NoTime {
 		x.last = x.First + (x.Frames-1)*v.Stream().step()
 	} else if !x.timed && x.firstDTS != NoTime {
-		x.last += max(0, x.First-x.firstDTS)
+		x.last += max(0, min(x.First-x.firstDTS, x.delay*v.Stream().step()))
 	}
+	x.last += x.since * v.Stream().step()
 	x.End = max(x.First, x.last) + v.lastDuration(x.lastDuration)
 	x.Keyframes = slices.DeleteFunc(x.Keyframes, func(k int64) bool { return k < x.First })
 	return nil

@@ -137,6 +137,7 @@ type copiedStream struct {
 	bytes int64
 	pts   []int64 // in the source's time base
 	skip  int     // bytes at each packet's start that the new container doesn't keep
+	shift int64   // ticks of the output that the muxer forgets to add
 	last  int64   // DTS in the output's time base
 	fixed int64   // packets whose times had to be moved
 }
@@ -169,15 +170,10 @@ func (j *joiner) openSegments(ctx context.Context, paths []string) error {
 
 // write makes the whole file at tmp.
 func (j *joiner) write(ctx context.Context, tmp string) (err error) {
-	if j.out, err = j.e.newOutput(j.e.Muxer, j.in, j.v.Main, j.video.par, j.e.Streams); err != nil {
+	if j.out, err = j.e.newOutput(j.e.Muxer, tmp, j.in, j.v.Main, j.video.par, j.e.Streams, j.o.Provenance); err != nil {
 		return err
 	}
 	o := j.out
-	if j.o.Provenance {
-		if err := setDict(o.fc, "DigitalSourceType", DigitalSource); err != nil {
-			return err
-		}
-	}
 	if o.pb, err = createFile(tmp); err != nil {
 		return err
 	}
@@ -194,7 +190,44 @@ func (j *joiner) write(ctx context.Context, tmp string) (err error) {
 	}
 	pb := o.pb
 	o.pb = nil
-	return closeFile(o.fc, pb)
+	if err := closeFile(o.fc, pb); err != nil {
+		return err
+	}
+	j.notes = append(j.notes, o.notes...)
+	return j.addTags(tmp)
+}
+
+// addTags puts into the finished file what FFmpeg doesn't write.
+func (j *joiner) addTags(tmp string) error {
+	if m := j.e.Muxer; m != muxMP4 && m != muxMOV {
+		return nil
+	}
+	f, err := os.OpenFile(tmp, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if j.out.free != nil {
+		if err := j.out.free.put(f); err != nil {
+			return fmt.Errorf("write the tags: %w", err)
+		}
+	}
+	xmp, err := readXMP(j.in.file)
+	if err != nil {
+		return fmt.Errorf("read the source's XMP: %w", err)
+	}
+	if j.o.Provenance {
+		made, why := addProvenance(xmp, 0)
+		if why != nil {
+			j.notes = append(j.notes, "no provenance tag in the XMP: "+why.Error())
+		} else {
+			xmp = made
+		}
+	}
+	if err := putXMP(f, xmp); err != nil {
+		return fmt.Errorf("write the XMP: %w", err)
+	}
+	return nil
 }
 
 // follow prepares for the packets that are copied and tells the demuxer which aren't.
@@ -202,7 +235,6 @@ func (j *joiner) follow() {
 	j.copied = make([]*copiedStream, j.in.fc.NbStreams())
 	for i, s := range j.in.fc.Streams() {
 		t := j.out.target[i]
-		cover := t >= 0 && paramsOf(s).disposition&dispositionCover != 0
 		attached := t >= 0 && j.out.fc.Streams()[t].CodecParameters().MediaType() == astiav.MediaTypeAttachment
 		if t < 0 || i == j.v.Main || attached {
 			setDiscard(s)
@@ -212,8 +244,10 @@ func (j *joiner) follow() {
 		if s.CodecParameters().CodecID() == astiav.CodecIDAac && j.e.Muxer != muxTS && j.v.Format == muxTS {
 			c.skip = adtsHeader
 		}
+		if m := j.e.Muxer; m == muxMatroska || m == muxWebM {
+			c.shift = opusDelay(j.out.fc.Streams()[t])
+		}
 		j.copied[i] = c
-		_ = cover
 	}
 }
 
@@ -298,6 +332,10 @@ func (j *joiner) putCopied(p *astiav.Packet) error {
 	c.pts = append(c.pts, p.Pts())
 	p.RescaleTs(from, to)
 	c.ascend(p)
+	if c.shift != 0 && p.Pts() != NoTime {
+		p.SetPts(p.Pts() + c.shift)
+		p.SetDts(p.Dts() + c.shift)
+	}
 	p.SetStreamIndex(t)
 	p.SetPos(-1)
 	if err := j.out.put(p); err != nil {

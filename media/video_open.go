@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,7 +76,10 @@ type input struct {
 
 // openInput opens a container and looks into its streams. It reads at most
 // some MiB, from path alone.
-func openInput(ctx context.Context, path string) (*input, error) {
+//
+// What timestamps are missing, FFmpeg derives from those before. In the formats
+// named raw it doesn't.
+func openInput(ctx context.Context, path string, raw ...string) (*input, error) {
 	quiet()
 	f, err := openRegularAs(path, ErrNotVideo)
 	if err != nil {
@@ -86,14 +90,14 @@ func openInput(ctx context.Context, path string) (*input, error) {
 		f.Close()
 		return nil, fmt.Errorf("open %s: out of memory", path)
 	}
-	if err := in.while(ctx, in.open); err != nil {
+	if err := in.while(ctx, func() error { return in.open(raw) }); err != nil {
 		in.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return in, nil
 }
 
-func (in *input) open() error {
+func (in *input) open(raw []string) error {
 	// The name tells the demuxers nothing but its extension.
 	hint := "video" + strings.ToLower(filepath.Ext(in.path))
 	if strings.ContainsAny(hint, "%*?{}") {
@@ -110,6 +114,9 @@ func (in *input) open() error {
 	fc := &astiav.FormatContext{}
 	*(*unsafe.Pointer)(unsafe.Pointer(fc)) = unsafe.Pointer(c)
 	in.fc = fc
+	if slices.Contains(raw, C.GoString(c.iformat.name)) {
+		c.flags |= C.AVFMT_FLAG_NOFILLIN
+	}
 	if n := fc.NbStreams(); n > maxStreams {
 		return fmt.Errorf("%w: %d streams, at most %d", ErrTooLarge, n, maxStreams)
 	}
@@ -181,6 +188,9 @@ func (in *input) while(ctx context.Context, f func() error) error {
 	err := f()
 	if !unhook() {
 		<-stopped // in.io may be freed only when nobody writes to it
+		if err == nil {
+			C.vr_io_stop(in.io, 0) // too late: nothing was broken off
+		}
 	}
 	if e := ctx.Err(); e != nil && err != nil {
 		return e

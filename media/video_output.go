@@ -143,7 +143,7 @@ func tagOf(s string) uint32 {
 // that it doesn't take the video.
 func (e *Encoding) holds(muxer string, in *input, main int, video *astiav.CodecParameters) (keep, lost []int, err error) {
 	try := func(streams []int) error {
-		o, err := e.newOutput(muxer, in, main, video, streams)
+		o, err := e.newOutput(muxer, "", in, main, video, streams, false)
 		if err != nil {
 			return err
 		}
@@ -201,11 +201,18 @@ type output struct {
 	opts   *astiav.Dictionary
 	target []int // by source stream: the index here, or −1
 	main   int   // index of the new video
+	free   *freeTags
+	notes  []string
 }
 
-// newOutput makes a container with the streams of the source, but the main one with other codec parameters.
-func (e *Encoding) newOutput(muxer string, in *input, main int, video *astiav.CodecParameters, streams []int) (*output, error) {
-	fc, err := astiav.AllocOutputFormatContext(nil, muxer, "")
+// newOutput makes a container with the streams of the source, but the main one
+// with other codec parameters. path "": it is only tried.
+func (e *Encoding) newOutput(muxer, path string, in *input, main int, video *astiav.CodecParameters, streams []int, provenance bool) (*output, error) {
+	name := ""
+	if path != "" {
+		name = fileURL(path) // a muxer that moves its index opens it again
+	}
+	fc, err := astiav.AllocOutputFormatContext(nil, muxer, name)
 	if err != nil {
 		return nil, fmt.Errorf("muxer %s: %w", muxer, err)
 	}
@@ -231,7 +238,7 @@ func (e *Encoding) newOutput(muxer string, in *input, main int, video *astiav.Co
 		return nil, err
 	}
 	C.vw_no_shift((*C.AVFormatContext)(pointer(fc)))
-	if err := e.setTags(o, muxer, in); err != nil {
+	if err := e.setTags(o, muxer, in, provenance); err != nil {
 		o.Free()
 		return nil, err
 	}
@@ -304,43 +311,60 @@ func (e *Encoding) describe(st *astiav.Stream) error {
 }
 
 // setTags fits the container's metadata and sets the muxer's options.
-func (e *Encoding) setTags(o *output, muxer string, in *input) error {
+func (e *Encoding) setTags(o *output, muxer string, in *input, provenance bool) error {
 	for _, k := range []string{"major_brand", "minor_version", "compatible_brands"} {
 		if err := setDict(o.fc, k, ""); err != nil {
+			return err
+		}
+	}
+	if provenance {
+		if muxer == muxTS {
+			o.notes = append(o.notes, "MPEG-TS can't carry the provenance tag")
+		} else if err := setDict(o.fc, provenanceKey, DigitalSource); err != nil {
 			return err
 		}
 	}
 	set := func(k, v string) error { return o.opts.Set(k, v, 0) }
 	switch muxer {
 	case muxMP4, muxMOV, mux3GP:
-		st := o.fc.Streams()[o.main]
-		flags := "0"
-		if ok, err := fastStart(in.path); err != nil {
+		tb := o.fc.Streams()[o.main].TimeBase()
+		flags, err := o.movFlags(muxer, in)
+		if err != nil {
 			return err
-		} else if ok {
-			flags += "+faststart"
-		}
-		if e.mdta(o, muxer) {
-			flags += "+use_metadata_tags"
 		}
 		return errors.Join(set("movflags", flags),
-			set("video_track_timescale", strconv.Itoa(max(st.TimeBase().Den()/max(st.TimeBase().Num(), 1), 1))),
+			set("video_track_timescale", strconv.Itoa(max(tb.Den()/max(tb.Num(), 1), 1))),
 			set("movie_timescale", strconv.Itoa(movieScale(in))))
 	case muxTS:
-		return errors.Join(set("mpegts_copyts", "1"))
+		return set("mpegts_copyts", "1")
 	}
 	return nil
 }
 
-// mdta tells whether the tags go into a QuickTime key list, which takes any
-// key; iTunes' list takes its own keys and covers.
-func (e *Encoding) mdta(o *output, muxer string) bool {
-	for _, s := range o.fc.Streams() {
-		if paramsOf(s).disposition&dispositionCover != 0 {
-			return false
-		}
+// movFlags decides where the index and the tags of an MP4 or QuickTime file lie.
+func (o *output) movFlags(muxer string, in *input) (string, error) {
+	flags := "0"
+	if first, err := fastStart(in.file); err != nil {
+		return "", err
+	} else if first {
+		flags += "+faststart"
 	}
-	return true
+	quicktime, cover := muxer == muxMOV, false
+	for k := range entries(in.fc.Metadata()) {
+		quicktime = quicktime || strings.HasPrefix(k, "com.")
+	}
+	for _, s := range o.fc.Streams() {
+		cover = cover || paramsOf(s).disposition&dispositionCover != 0
+	}
+	var err error
+	switch {
+	case muxer == mux3GP:
+	case quicktime && !cover:
+		flags += "+use_metadata_tags"
+	default:
+		o.free, err = takeFreeTags(o.fc)
+	}
+	return flags, err
 }
 
 // movieScale is a scale of a movie's times in which the streams' starts are whole.
@@ -360,33 +384,18 @@ func movieScale(in *input) int {
 }
 
 // fastStart tells whether an MP4 file has its index before its pictures.
-func fastStart(path string) (bool, error) {
-	f, err := os.Open(path)
+func fastStart(f *os.File) (bool, error) {
+	st, err := f.Stat()
 	if err != nil {
-		return false, fmt.Errorf("open: %w", err)
+		return false, err
 	}
-	defer f.Close()
-	at := int64(0)
-	for range 1000 {
-		var h [16]byte
-		if n, _ := f.ReadAt(h[:], at); n < 8 {
-			return false, nil
+	for at := int64(0); at+8 <= st.Size(); {
+		size, kind, err := boxAt(f, at, st.Size())
+		if err != nil || kind == "mdat" || kind == "moof" {
+			return false, nil // what is damaged has been opened all the same
 		}
-		size := int64(h[0])<<24 | int64(h[1])<<16 | int64(h[2])<<8 | int64(h[3])
-		if size == 1 {
-			size = 0
-			for _, b := range h[8:] {
-				size = size<<8 | int64(b)
-			}
-		}
-		switch string(h[4:8]) {
-		case "moov":
+		if kind == "moov" {
 			return true, nil
-		case "mdat", "moof":
-			return false, nil
-		}
-		if size < 8 {
-			return false, nil
 		}
 		at += size
 	}

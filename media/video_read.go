@@ -38,6 +38,7 @@ type Reader struct {
 	stamps  map[int64]stamp // of the pictures inside the filter, by their number
 	ready   []*Picture      // decoded and filtered, ascending
 	ended   bool            // nothing more comes from the decoder
+	eof     bool            // because the file is at its end
 
 	pool   framePool
 	counts ReadCounts
@@ -70,7 +71,7 @@ func OpenReader(ctx context.Context, v *Video, o ReadOptions) (*Reader, error) {
 		return nil, err
 	}
 	if err := r.in.while(ctx, func() error { return r.start(ctx) }); err != nil {
-		r.Close()
+		r.close()
 		return nil, fmt.Errorf("read %s: %w", v.Path, err)
 	}
 	return r, nil
@@ -99,7 +100,7 @@ func (r *Reader) formats() error {
 // open opens the container, again where it is open.
 func (r *Reader) open(ctx context.Context) error {
 	r.closeInput()
-	in, err := openInput(ctx, r.v.Path)
+	in, err := openInput(ctx, r.v.Path, placed...)
 	if err != nil {
 		return err
 	}
@@ -147,7 +148,9 @@ func (r *Reader) Counts() ReadCounts {
 	c := r.counts
 	if r.dec != nil {
 		c.Corrupt = r.dec.corrupt - r.before
-		c.Truncated = r.dec.ended
+		if r.eof {
+			c.Truncated = r.dec.ended
+		}
 	}
 	return c
 }
@@ -162,7 +165,7 @@ func (r *Reader) Next(ctx context.Context) (*Picture, error) {
 	}
 	p, err := r.next(ctx)
 	if err != nil {
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			err = fmt.Errorf("read %s: %w", r.v.Path, err)
 		}
 		r.err = err
@@ -205,7 +208,7 @@ func (r *Reader) next(ctx context.Context) (p *Picture, err error) {
 			case r.o.To != NoTime && p.PTS >= r.o.To:
 				p.Release()
 				r.drop()
-				r.ended = true
+				r.ended, r.eof = true, false
 				return io.EOF
 			}
 			return nil
@@ -217,8 +220,11 @@ func (r *Reader) next(ctx context.Context) (p *Picture, err error) {
 // produce decodes one picture and puts what comes of it into ready.
 func (r *Reader) produce() error {
 	f, err := r.dec.picture()
-	if err == io.EOF {
-		r.ended = true
+	if errors.Is(err, io.EOF) {
+		r.ended, r.eof = true, true
+		if r.dec.ended == "" {
+			r.dec.ended = r.in.cutOff(r.v, -1)
+		}
 		return r.flush()
 	}
 	if err != nil {
@@ -248,145 +254,17 @@ func (r *Reader) stamp(f *astiav.Frame) stamp {
 	return stamp{pts, max(0, int64(c.pkt_duration))}
 }
 
-// take moves the picture, by way of the filter where it needs one, into ready.
-func (r *Reader) take(f *astiav.Frame, at stamp) error {
-	c := (*C.AVFrame)(pointer(f))
-	if !r.o.Bwdif && c.format == C.int(r.work.format) && int(c.width) == r.picture.Width && int(c.height) == r.picture.Height {
-		if err := r.flush(); err != nil { // of pictures in another format
-			return err
-		}
-		own, err := r.pool.get()
-		if err != nil {
-			return err
-		}
-		own.MoveRef(f)
-		return r.give(own, at)
-	}
-	if r.filter != nil && !r.filter.fits(c) {
-		if err := r.flush(); err != nil {
-			return err
-		}
-	}
-	if r.filter == nil {
-		chain, doubled, err := r.chain(c)
-		if err != nil {
-			return err
-		}
-		if r.filter, err = newFilter(c, chain, doubled, r.o.Threads); err != nil {
-			return err
-		}
-	}
-	r.fields(c)
-	r.stamps[r.filter.in] = at
-	if err := r.filter.push(c); err != nil {
-		return fmt.Errorf("filter: %w", err)
-	}
-	return r.pull()
-}
-
-// fields marks a picture as interlaced where only the container says so.
-func (r *Reader) fields(c *C.AVFrame) {
-	switch r.codec {
-	case "mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vc1": // each picture says it
-		return
-	}
-	switch r.picture.FieldOrder {
-	case "tt", "tb":
-		c.interlaced_frame, c.top_field_first = 1, 1
-	case "bb", "bt":
-		c.interlaced_frame, c.top_field_first = 1, 0
-	}
-}
-
-// pull takes what the filter has.
-func (r *Reader) pull() error {
-	for {
-		own, err := r.pool.get()
-		if err != nil {
-			return err
-		}
-		ok, err := r.filter.pull(own)
-		if !ok || err != nil {
-			r.pool.put(own)
-			return err
-		}
-		c := (*C.AVFrame)(pointer(own))
-		number := int64(c.pts)
-		at, ok := r.stamps[number]
-		if !ok {
-			r.pool.put(own)
-			return fmt.Errorf("the filter gave picture %d twice", number)
-		}
-		delete(r.stamps, number)
-		if err := r.give(own, at); err != nil {
-			return err
-		}
-	}
-}
-
-// flush ends the filter, if there is one.
-func (r *Reader) flush() error {
-	if r.filter == nil {
-		return nil
-	}
-	err := r.filter.push(nil)
-	if err == nil {
-		err = r.pull()
-	}
-	r.filter.Close()
-	r.filter = nil
-	clear(r.stamps)
-	return err
-}
-
-// give makes a Picture of a frame and puts it into ready.
-func (r *Reader) give(own *astiav.Frame, at stamp) error {
-	c := (*C.AVFrame)(pointer(own))
-	if c.linesize[0] < 0 || c.linesize[1] < 0 || c.linesize[2] < 0 { // upside down in memory
-		turned, err := r.pool.get()
-		if err != nil {
-			return err
-		}
-		err = avError(C.vr_copy((*C.AVFrame)(pointer(turned)), c))
-		r.pool.put(own)
-		if err != nil {
-			r.pool.put(turned)
-			return err
-		}
-		own, c = turned, (*C.AVFrame)(pointer(turned))
-	}
-	c.pts, c.pkt_duration = C.int64_t(at.pts), C.int64_t(at.duration)
-	if r.picture.RGB {
-		c.colorspace, c.color_range = colourSpace(r.matrix), C.AVCOL_RANGE_MPEG
-	}
-	p := &Picture{PTS: at.pts, Duration: at.duration, native: nativePicture{own, &r.pool}}
-	p.Planar = frame.Planar{
-		Width: int(c.width), Height: int(c.height), Depth: r.work.Depth,
-		SubX: r.work.SubX, SubY: r.work.SubY, Mono: r.work.Mono, Colour: r.colour,
-	}
-	if p.Mono {
-		p.SubX, p.SubY = 0, 0
-	}
-	showPlanes(&p.Planar, c)
-	r.ready = append(r.ready, p)
-	return nil
-}
-
-// drop releases what is ready.
-func (r *Reader) drop() {
-	for _, p := range r.ready {
-		p.Release()
-	}
-	r.ready = nil
-}
-
 // Close frees the decoder and closes the file. Pictures that are still held
 // stay valid until their Release. It may be called again.
 func (r *Reader) Close() error {
+	r.close()
+	return nil
+}
+
+func (r *Reader) close() {
 	r.drop()
 	r.closeInput()
 	r.pool.close()
-	return nil
 }
 
 func (r *Reader) closeInput() {

@@ -290,7 +290,7 @@ func (w *SegmentWriter) finish(ctx context.Context) error {
 func (w *SegmentWriter) Abort() {
 	w.done = true
 	if w.cc != nil {
-		w.cc.Free()
+		closeEncoder(w.cc, len(w.pts) > 0)
 		w.cc = nil
 	}
 	if w.packet != nil {

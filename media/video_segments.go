@@ -22,6 +22,7 @@ type segmentReader struct {
 	par    *astiav.CodecParameters
 	depth  int
 	end    int64 // where the last picture ends; 0: unknown
+	ending int64 // duration of the last picture
 	count  int64 // packets given
 	times  []int64
 	seams  []int64 // number of packets before each segment
@@ -168,7 +169,11 @@ func (r *segmentReader) stamp() error {
 	}
 	r.packet.SetPts(pts)
 	r.packet.SetDts(dts)
-	r.packet.SetDuration(r.duration(at))
+	d := r.duration(at)
+	if r.next == len(r.paths) && at+1 == len(r.sorted) {
+		r.ending = d
+	}
+	r.packet.SetDuration(d)
 	r.now = dts
 	r.given++
 	return nil

@@ -6,6 +6,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -13,9 +14,17 @@ import (
 	"github.com/asticode/go-astiav"
 )
 
-// seekable are the containers whose packets bear their own timestamps, so that
-// those read from the middle are those of a read from the start.
-var seekable = []string{"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut", "flv"}
+// Kinds of containers, by their demuxers.
+var (
+	// Packets bear their own timestamps, and those read from the middle are
+	// those of a read from the start.
+	seekable = []string{"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut", "flv", "avi"}
+	// The same may be true: an index tells.
+	streams = []string{"mpegts", "mpeg"}
+	// A packet's place is its time. What FFmpeg derives beyond that depends on
+	// where reading began, so it mustn't.
+	placed = []string{"avi"}
+)
 
 // margins are how much before From a keyframe is looked for, until the first
 // picture that comes out isn't after From.
@@ -32,7 +41,7 @@ func (r *Reader) start(ctx context.Context) error {
 	}
 	switch {
 	case r.codec == "gif" || r.picture.PixelFormat == "pal8": // pictures build on all before
-	case slices.Contains(seekable, r.v.Format):
+	case slices.Contains(seekable, r.v.Format), r.o.Direct && slices.Contains(streams, r.v.Format):
 		for _, m := range margins {
 			if ok, err := r.seek(ctx, r.o.From-r.ticks(m)); ok || err != nil {
 				return err
@@ -73,7 +82,7 @@ func (r *Reader) begin() error {
 	if err != nil {
 		return err
 	}
-	r.dec, r.last, r.guessed, r.ended, r.before, r.used = d, NoTime, false, false, 0, true
+	r.dec, r.last, r.guessed, r.ended, r.eof, r.before, r.used = d, NoTime, false, false, false, 0, true
 	return nil
 }
 
@@ -98,7 +107,7 @@ func (r *Reader) seek(ctx context.Context, target int64) (bool, error) {
 	}
 	for {
 		p, err := r.dec.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return false, nil
 		}
 		if err != nil {
@@ -107,7 +116,11 @@ func (r *Reader) seek(ctx context.Context, target int64) (bool, error) {
 		if !r.in.entry(p) {
 			continue
 		}
-		if p.Pts() == NoTime || p.Pts() > r.o.From {
+		at := p.Pts()
+		if at == NoTime && r.v.Format == "avi" {
+			at = p.Dts()
+		}
+		if at == NoTime || at > r.o.From {
 			return false, nil
 		}
 		if err := r.hold(p); err != nil {
@@ -148,7 +161,7 @@ func (r *Reader) scan(ctx context.Context) (bool, error) {
 	}
 	for bytes < maxHeld {
 		p, err := d.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

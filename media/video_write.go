@@ -261,3 +261,14 @@ func readHDR(ctx context.Context, path string, stream int) (h *HDR, lost bool, e
 func delayOf(par *astiav.CodecParameters) int {
 	return int((*C.AVCodecParameters)(pointer(par)).video_delay)
 }
+
+// opusDelay is what demuxers of Matroska take from the times of an Opus
+// stream, in ticks. FFmpeg 5's muxer doesn't add it, so a copy would move.
+func opusDelay(s *astiav.Stream) int64 {
+	c := (*C.AVStream)(pointer(s))
+	if c.codecpar.codec_id != C.AV_CODEC_ID_OPUS || c.codecpar.initial_padding <= 0 {
+		return 0
+	}
+	ns := C.av_rescale_q(C.int64_t(c.codecpar.initial_padding), C.AVRational{1, 48000}, C.AVRational{1, 1e9})
+	return int64(C.av_rescale_q(ns, C.AVRational{1, 1e9}, c.time_base))
+}

@@ -97,20 +97,27 @@ type row struct {
 	total  []float32 // summed weights; nil where there is one face only
 }
 
-func (r *row) blend(y int, patches []*patch) {
+func (r *row) blend(row int, patches []*patch) {
 	if r.total != nil {
 		clear(r.total)
 		for _, p := range patches {
-			r.each(p, y, func(i int, w float32, _, _ float64) { r.total[i] += w })
+			r.each(p, row, func(i int, w float32, _, _ float64) { r.total[i] += w })
 		}
 	}
 	for _, p := range patches {
-		r.each(p, y, func(i int, w float32, x, y float64) {
+		r.each(p, row, func(i int, w float32, x, y float64) {
 			if r.total != nil && r.total[i] > 1 {
 				w /= r.total[i]
 			}
-			red, green, blue := p.at(x, y)
 			c := (*[3]float32)(r.change[3*i:])
+			if p.ready != nil {
+				d := (*[3]float32)(p.ready[3*((row-p.rect.Min.Y)*p.rect.Dx()+r.left+i-p.rect.Min.X):])
+				c[0] += w * d[0]
+				c[1] += w * d[1]
+				c[2] += w * d[2]
+				return
+			}
+			red, green, blue := p.at(x, y)
 			c[0] += w * red
 			c[1] += w * green
 			c[2] += w * blue

@@ -22,6 +22,10 @@ type Face struct {
 	// Blend is the share of the change that is pasted, 0..1; at 0 the face
 	// is left alone.
 	Blend float64
+	// Grain gives back the grain that After has lost: noise of the picture's
+	// luma, at the face as well as around it. Where there is none nothing is
+	// added.
+	Grain bool
 }
 
 // ErrFace is wrapped by every error about a face's data: the photo has not
@@ -76,7 +80,15 @@ func Paste(img image.Image, faces []Face) ([]image.Rectangle, error) {
 			patches = append(patches, p)
 		}
 	}
+	for _, p := range patches {
+		if p.grain {
+			p.ready = p.grained(c, bounds)
+		}
+	}
 	blendAll(bounds, patches, c)
+	for _, p := range patches {
+		p.release()
+	}
 	return rects, nil
 }
 
@@ -106,7 +118,7 @@ func check(f *Face, bounds image.Rectangle) (*patch, error) {
 		return nil, fmt.Errorf("%w: the transform %v to the crop is degenerate, or the crop smaller than %d pixels in the photo",
 			ErrFace, a, MinSide)
 	}
-	p := &patch{toCrop: a, mask: newEgg(f.Size, f.Landmarks), blend: float32(f.Blend)}
+	p := &patch{toCrop: a, mask: newEgg(f.Size, f.Landmarks), blend: float32(f.Blend), grain: f.Grain}
 	if f.Blend == 0 {
 		return p, nil
 	}
@@ -135,8 +147,16 @@ func place(a [6]float64, det float64, e *egg) image.Rectangle {
 func sane(v []float32) bool {
 	var bad atomic.Bool
 	bands(len(v), 1<<16, func(from, to int) {
+		const sign, two = 1 << 31, 0x40000000 // of the bits of a float
+		var all uint32
 		for _, x := range v[from:to] {
-			if math.Float32bits(x)&^(1<<31) >= 0x40800000 { // the bits of 4
+			all |= math.Float32bits(x)
+		}
+		if all&^sign < two {
+			return // and so is every one of them
+		}
+		for _, x := range v[from:to] {
+			if !(x > -4 && x < 4) {
 				bad.Store(true)
 				return
 			}

@@ -61,6 +61,22 @@ func (c *planar) reach() (margin, block image.Point) {
 	return image.Pt(max(-c.across.first, c.across.end()-block.X, 0), max(-c.down.first, c.down.end()-block.Y, 0)), block
 }
 
+func (c *planar) gray(dst []float32, x, y int) {
+	p := c.p
+	black, luma, _, _ := p.Scale()
+	scale, zero := float32(luma), float32(-black*luma)
+	if p.Depth == 8 {
+		for i, v := range p.Pix[0][y*p.Stride[0]+x:][:len(dst)] {
+			dst[i] = zero + scale*float32(v)
+		}
+		return
+	}
+	pix := p.Pix[0][y*p.Stride[0]+2*x:]
+	for i := range dst {
+		dst[i] = zero + scale*float32(uint32(pix[2*i])|uint32(pix[2*i+1])<<8)
+	}
+}
+
 func (c *planar) write(b *band, from, to int) {
 	for y := from; y < to; y++ {
 		c.luma(b.rect.Min.X, y, b.row(y))

@@ -323,17 +323,20 @@ func BenchmarkPastePlanar(b *testing.B) {
 	const size = 512
 	before, after := make([]float32, 3*size*size), make([]float32, 3*size*size)
 	for i := range before {
-		before[i] = 0.5 + 0.3*float32(math.Sin(float64(i)/50)) + 0.1*float32(i/(size*size))
+		before[i] = 0.5 + 0.3*float32(math.Sin(float64(i)/50+float64(i/(size*size))))
 		after[i] = before[i] + 0.05*float32(math.Sin(float64(i)/7))
 	}
-	for _, i := range []int{0, 2} {
-		p := newFrame(i, 1920, 1080, noise(4))
+	for _, c := range []struct {
+		format int
+		grain  bool
+	}{{0, false}, {0, true}, {2, false}} {
 		for _, width := range []float64{250, 420, 850} {
-			b.Run(fmt.Sprintf("%s/%g", formats[i].name, width), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s, grain %v/%g", formats[c.format].name, c.grain, width), func(b *testing.B) {
+				p := newFrame(c.format, 1920, 1080, noise(4))
 				s := size / width
 				sin, cos := math.Sincos(0.15)
 				a := [6]float64{s * cos, -s * sin, -700 * s, s * sin, s * cos, -300 * s}
-				faces := []Face{{Before: before, After: after, Size: size, ToCrop: a, Blend: 1}}
+				faces := []Face{{Before: before, After: after, Size: size, ToCrop: a, Blend: 1, Grain: c.grain}}
 				for b.Loop() {
 					if _, err := Paste(p, faces); err != nil {
 						b.Fatal(err)

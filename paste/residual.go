@@ -3,6 +3,7 @@ package paste
 import (
 	"image"
 	"math"
+	"sync"
 )
 
 // patch is one face made ready: its difference picture and the way from the
@@ -18,6 +19,8 @@ type patch struct {
 	mask   egg
 	blend  float32
 	rect   image.Rectangle // of the photo, outside of which the mask is 0
+	grain  bool
+	ready  []float32 // the change of rect's pixels, interleaved RGB, where it isn't taken from diff
 }
 
 // prepare computes the difference within the mask's reach, without its low
@@ -31,7 +34,8 @@ func (p *patch) prepare(f *Face) {
 	p.area.Max = p.area.Min.Add(image.Pt(p.w*p.box, p.h*p.box))
 	c := look(f, &p.mask)
 	t := measureTone(c.before, c.weight)
-	p.diff = make([]float32, 3*p.w*p.h)
+	p.diff = borrow(3 * p.w * p.h)
+	clear(p.diff)
 	n, size := f.Size*f.Size, f.Size
 	columns := make([]column, p.area.Dx())
 	for i := range columns {
@@ -64,6 +68,27 @@ func (p *patch) prepare(f *Face) {
 			}
 		}
 	})
+}
+
+// floats are the buffers of patches, used again by later ones.
+var floats = sync.Pool{New: func() any { return new([]float32) }}
+
+// borrow gives n values, whatever they hold, with room for spare ones.
+func borrow(n int) []float32 {
+	buf := *floats.Get().(*[]float32)
+	if cap(buf) < n+spare {
+		buf = make([]float32, n+spare)
+	}
+	return buf[:n]
+}
+
+// release gives the patch's memory back.
+func (p *patch) release() {
+	for _, buf := range [][]float32{p.diff, p.ready} {
+		if buf != nil {
+			floats.Put(&buf)
+		}
+	}
 }
 
 // column says where a column of a patch's area lies in the crop, on the grid
@@ -173,32 +198,5 @@ func (p *patch) at(x, y float64) (r, g, b float32) {
 	scale := 1 / float64(p.box)
 	u, wx := p.across.place((x-float64(p.area.Min.X)+0.5)*scale - 0.5)
 	v, wy := p.down.place((y-float64(p.area.Min.Y)+0.5)*scale - 0.5)
-	stride := 3 * p.w
-	at := v*stride + 3*u
-	if len(wx) == 4 { // enlarging: most of the work for large faces
-		for _, f := range wy {
-			c, w := (*[12]float32)(p.diff[at:]), (*[4]float32)(wx)
-			r += f * (w[0]*c[0] + w[1]*c[3] + w[2]*c[6] + w[3]*c[9])
-			g += f * (w[0]*c[1] + w[1]*c[4] + w[2]*c[7] + w[3]*c[10])
-			b += f * (w[0]*c[2] + w[1]*c[5] + w[2]*c[8] + w[3]*c[11])
-			at += stride
-		}
-		return r, g, b
-	}
-	for _, f := range wy {
-		in := p.diff[at:][:3*len(wx)]
-		var sr, sg, sb float32
-		for _, e := range wx {
-			c := (*[3]float32)(in)
-			sr += e * c[0]
-			sg += e * c[1]
-			sb += e * c[2]
-			in = in[3:]
-		}
-		r += f * sr
-		g += f * sg
-		b += f * sb
-		at += stride
-	}
-	return r, g, b
+	return weigh(p.diff[3*(v*p.w+u):], 3*p.w, wx, wy)
 }

@@ -10,8 +10,8 @@ const grid = 32
 // follows its luma: Cb = cb[0] + cb[1]·Y + cb[2]·Y², Cr likewise. Black-and-
 // white has zeros, sepia and selenium have a curve.
 type tone struct {
-	monochrome bool
-	cb, cr     [3]float64
+	monochrome, neutral bool
+	cb, cr              [3]float64
 	// spread is the root mean square distance of the cells' chroma from the
 	// curve, strongest the largest chroma on it. Both in units of full scale.
 	spread, strongest float64
@@ -61,7 +61,7 @@ func measureTone(mean [][3]float64, weight []float64) tone {
 	t.spread = math.Sqrt(sum / n[0])
 	t.monochrome = t.spread < toneSpread
 	if t.monochrome && t.strongest < toneNeutral {
-		t.cb, t.cr = [3]float64{}, [3]float64{}
+		t.neutral, t.cb, t.cr = true, [3]float64{}, [3]float64{}
 	}
 	return t
 }
@@ -69,6 +69,9 @@ func measureTone(mean [][3]float64, weight []float64) tone {
 // move is the change of R, G, B when the luma goes from y to y+d along the
 // tone curve; three equal numbers where the face is black-and-white.
 func (t *tone) move(y, d float32) (r, g, b float32) {
+	if t.neutral {
+		return d, d, d
+	}
 	along := func(c [3]float64) float32 { return d * (float32(c[1]) + float32(c[2])*(2*y+d)) }
 	cb, cr := along(t.cb), along(t.cr)
 	return d + 1.402*cr, d - 0.344136*cb - 0.714136*cr, d + 1.772*cb

@@ -24,6 +24,7 @@ const (
 	FaceIdentity   Decision = "left: would look like somebody else"
 	FaceUnverified Decision = "left: identity can't be checked"
 	FaceLandmarks  Decision = "left: landmarks don't form a face"
+	FaceBrief      Decision = "left: seen in too few pictures of the video"
 )
 
 // A Report says what was found in one file and what was done about it.

@@ -26,6 +26,9 @@ const (
 	// back within rejoinGap is the one that went: stricter than dlib's 0.6.
 	samePerson = 0.4
 	rejoinGap  = 2 * time.Second
+	// briefest is how many pictures a face must be followed through: a restored face that
+	// flashes up is worse than none.
+	briefest = 5
 	// maxDescriptors bounds what is kept of a track for rejoining it, at either end.
 	maxDescriptors = 4
 )
@@ -104,7 +107,7 @@ func (t *thread) person() *thread {
 }
 
 func (e *Engine) makeLinks(p *Plan, work string) (*links, error) {
-	l := &links{Version: planVersion}
+	l := &links{Version: planVersion, Tracks: []VideoTrack{}}
 	base := p.Video.Stream().TimeBase
 	var threads []*thread
 	var before *analysis
@@ -293,6 +296,8 @@ func (e *Engine) decide(p *Plan, threads []*thread, i int) {
 	}
 	v.Degradation = median(octaves)
 	switch {
+	case v.Frames < briefest && v.Frames < p.Index.Frames:
+		v.Decision = FaceBrief
 	case v.Size < e.o.Detect.MinFace:
 		v.Decision = FaceSmall
 	case v.Score < e.o.Detect.Threshold:

@@ -76,7 +76,7 @@ func (v *renderer) patches(ctx context.Context, s *shot, wanted []wantedFace) er
 		s.ms.Model += millis(start)
 		s.patches = append(s.patches, patch{paste.Face{
 			Before: before, After: after, Size: spec.Size, ToCrop: to,
-			Landmarks: maskLandmarks(m, points), Blend: w.blend,
+			Landmarks: maskLandmarks(m, points), Blend: w.blend, Grain: v.e.o.Video.Grain,
 		}})
 	}
 	return nil
