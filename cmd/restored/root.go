@@ -35,12 +35,16 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	began := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
-	err := root.ExecuteContext(ctx)
-	if err != nil && !began { // cobra refused the command line
+	cmd, err := root.ExecuteContextC(ctx)
+	refused := err != nil && !began // by cobra, because of the command line
+	if refused {
 		err = &codedError{exitUsage, err}
 	}
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(stderr, "restored:", err)
+	}
+	if refused {
+		fmt.Fprintf(stderr, "See `%s --help`.\n", cmd.CommandPath())
 	}
 	return exitCode(err)
 }
@@ -55,11 +59,15 @@ func newRoot() *cobra.Command {
 		Long: `restored finds the degraded faces in photos, restores them with a neural network
 and writes copies in which everything else is as it was. The originals are only read.
 
+"restored doctor" says what works here; "restored completion --help" how the shell
+completes commands; colours are left out where NO_COLOR is set.
+
 ` + exitHelp,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newServe(), newRun(), newBench(), newEval(), newAlign(), newConfig(), newModels(), newDoctor(), newEncoders())
 	return root
 }
@@ -73,6 +81,7 @@ func addSettings(cmd *cobra.Command) {
 		i := slices.IndexFunc(docs, func(o config.Option) bool { return o.Key == s.key })
 		f.String(s.flag, "", fmt.Sprintf("`%s`: %s (default %s)", s.key, docs[i].Doc, docs[i].Default))
 	}
+	completeSettings(cmd)
 }
 
 // loadConfig reads the configuration that the command's flags ask for.
