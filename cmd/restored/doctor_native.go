@@ -137,7 +137,7 @@ func (d *doctor) model(ctx context.Context, cfg *config.Config, folder string) {
 		d.add(check, stateFail, "`restored models info` says what the file is", "%v", err)
 		return
 	}
-	defer session.Close()
+	defer func() { _ = session.Close() }() // it only frees memory
 	r, err := detect.NewRecognizer(folder)
 	if err != nil {
 		d.add(check, stateFail, "see dlib's models above", "%v", err)
