@@ -259,6 +259,34 @@ func TestWarpAffineRefusesWhatHasNoInverse(t *testing.T) {
 	}
 }
 
+func FuzzWarpAffine(f *testing.F) {
+	f.Add(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, uint8(16))
+	f.Add(-1e-3, 1e-7, 3.0, 4.0, 2.0, 5.0, uint8(40))
+	f.Add(1e9, -1e9, 1e12, -1e12, 1.0, 2.0, uint8(8))
+	f.Add(math.NaN(), math.Inf(1), 0.0, 1e308, 1.0, 1e-300, uint8(1))
+	f.Add(0.01, 0.0, 0.0, 0.0, 30.0, 0.0, uint8(30))
+	r := rand.New(rand.NewPCG(21, 22))
+	noise := func(int, float64, float64) float64 { return 256 * r.Float64() }
+	pictures := []*frame.Planar{
+		fill(newPlanar(37, 23, 8, 1, 1, sited(bt709, false, 0, 0.5)), noise),
+		fill(newPlanar(37, 23, 10, 2, 2, sited(bt709, true, 1.5, 1.5)), noise),
+		fill(newPlanar(1, 1, 8, 1, 1, sited(bt709, false, 0, 1)), noise),
+	}
+	f.Fuzz(func(t *testing.T, a, b, c, d, e, g float64, size uint8) {
+		for _, p := range pictures {
+			crop, err := WarpAffine(p, [6]float64{a, b, c, d, e, g}, int(size))
+			if err != nil {
+				return
+			}
+			for i, v := range crop {
+				if !(v >= 0 && v <= 1) {
+					t.Fatalf("value %v at %d", v, i)
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkWarpPlanar(b *testing.B) {
 	for _, c := range []struct {
 		name  string

@@ -22,6 +22,7 @@ type Config struct {
 	Photo    Photo
 	Video    Video
 	Disk     Disk
+	Limits   Limits
 	Settle   Settle
 	Log      Log
 	Paths    Paths
@@ -94,6 +95,12 @@ type Disk struct {
 	Reserve Bytes // on each of the filesystems that are written
 }
 
+// Limits are those of one process that works on files.
+type Limits struct {
+	Memory Bytes // 0 = by the memory of the machine
+	Output Bytes // of one file that it writes
+}
+
 // Settle is when a file counts as complete.
 type Settle struct {
 	Quiet time.Duration // size and modification time unchanged for so long
@@ -139,6 +146,7 @@ func Default() Config {
 		Video: Video{Encoder: "auto", Segment: 20 * time.Second, Deinterlace: "auto", Grain: "match",
 			NoFace: "copy", Stall: 2 * time.Minute},
 		Disk:   Disk{Reserve: 1 << 30},
+		Limits: Limits{Output: 1 << 40},
 		Settle: Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},
 		Log:    Log{Level: "info"},
 	}

@@ -35,6 +35,12 @@ func (c *Config) problems() []error {
 	if c.Disk.Reserve < 0 || c.Disk.Reserve > 1<<50 {
 		v.add("disk.reserve", c.Disk.Reserve, "must be from 0 to 1PiB")
 	}
+	if m := c.Limits.Memory; m != 0 && (m < 512<<20 || m > 1<<50) {
+		v.add("limits.memory", m, "must be 0 or from 512MiB to 1PiB")
+	}
+	if c.Limits.Output < 1<<20 || c.Limits.Output > 1<<50 {
+		v.add("limits.output", c.Limits.Output, "must be from 1MiB to 1PiB")
+	}
 	v.between("settle.quiet", c.Settle.Quiet, 100*time.Millisecond, time.Hour)
 	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")

@@ -9,6 +9,25 @@
 //	worker.go  claims the output path, calls the Processor, records the end
 //	recover.go after a crash puts interrupted files back and removes their temporaries
 //
+// A video goes through the same first three, and then through many jobs: its
+// plan, one for each segment and pass, and the join.
+//
+//	video.go          the interface to who does the work, [Videos]
+//	video_queue.go    the jobs: which there are, and in what order
+//	video_worker.go   finds a job's step, does it, notes how it ended
+//	video_step.go     watches over a step: progress, its input, room on the disk
+//	video_active.go   the steps in work, and the folders they work in
+//	video_ledger.go   the tables videos and segments, and their transitions
+//	video_progress.go the lines on films in work
+//	video_run.go      the same steps without a queue
+//	room.go           the guard of the disks, for photos too
+//
+// The table segments says what is done, since River forgets finished jobs. The
+// end of a step, its note and the jobs that follow from it are one
+// transaction; in it the last segment of a pass, and no other, moves the video
+// on. Each version of a video has its own run with its own work folder, and a
+// step of a run that has gone changes nothing.
+//
 // One process at a time owns a state folder, by a lock on a file in it. The
 // folder holds one SQLite database with the ledger and River's tables; one
 // connection writes it, so that transactions of both are the same.

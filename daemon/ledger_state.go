@@ -171,9 +171,21 @@ func (l *Ledger) claim(ctx context.Context, id int64, out string, force bool) (o
 	return overwrite, nil
 }
 
-// claimTx is claim in a transaction. Without write the path is only kept for
-// the file: nothing is written there before it is claimed again, and what
-// turns up meanwhile is not ours.
+// reserve keeps an output path for the file as claim does, but nothing is
+// written there before it is claimed, and what turns up meanwhile is not ours.
+func (l *Ledger) reserve(ctx context.Context, id int64, out string, force bool) error {
+	err := inTx(ctx, l.db, func(tx *sql.Tx) error {
+		_, err := claimTx(ctx, tx, id, out, force, false)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("claim the output: %w", err)
+	}
+	return nil
+}
+
+// claimTx is claim in a transaction, or reserve where nothing is to be written
+// yet.
 func claimTx(ctx context.Context, tx *sql.Tx, id int64, out string, force, write bool) (bool, error) {
 	var owner int64
 	var writing bool

@@ -33,17 +33,18 @@ type Videos interface {
 type VideoJob struct {
 	ID   int64  // of the file in the ledger; the same for later versions of it
 	In   string // absolute path of the original; never written
-	Out  string // absolute path of the output; after Plan the one that the plan named
+	Out  string // absolute path of the output by the name of the input
 	Work string // folder for what the steps leave for each other; exists
 
 	// Careful is set when a step is tried again because it got no further: one
 	// decoder thread, and whatever else may help.
 	Careful bool
 
-	// Overwrite and Claim are as in [Job], and set for Join only, when Out's
-	// folder exists.
-	Overwrite bool
-	Claim     func(ctx context.Context, out string) (overwrite bool, err error)
+	// Claim must be asked by Join before it writes any path, Out too, and tells
+	// whether what may lie there can be replaced. The path is the plan's, or
+	// another in the same folder, which exists. Its error is to be returned as
+	// it is. For the other steps it is nil.
+	Claim func(ctx context.Context, out string) (overwrite bool, err error)
 }
 
 // VideoPlan is what Plan has found.
@@ -52,7 +53,7 @@ type VideoPlan struct {
 	Frames    int64  // pictures in all; 0 = unknown
 	WorkBytes int64  // that all segments will take in the work folder
 	OutBytes  int64  // that the output will take
-	Out       string // path of the output where it is another than VideoJob.Out (another extension); "" = that
+	Out       string // path that Join will write (in Out's folder, with another extension); "" = VideoJob.Out
 }
 
 // Progress is how far a step is. All is counted within the step.

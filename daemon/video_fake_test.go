@@ -20,6 +20,7 @@ import (
 type films struct {
 	segments int
 	plan     VideoPlan // Segments is set by segments
+	copies   bool      // Join writes under the input's name all the same
 	stale    func() bool
 	// before is called with the step's name ("plan", "analyse 0", "render 0",
 	// "join") when there is something to do; nil = go on.
@@ -108,6 +109,10 @@ func (f *films) segment(ctx context.Context, pass, needs string, job VideoJob, n
 }
 
 func (f *films) Join(ctx context.Context, job VideoJob, tell func(Progress)) (Result, error) {
+	out := job.Out
+	if f.plan.Out != "" && !f.copies {
+		out = f.plan.Out
+	}
 	err := f.step(ctx, "join", job, tell, func() error {
 		all := "film "
 		for n := range f.segments {
@@ -117,9 +122,13 @@ func (f *films) Join(ctx context.Context, job VideoJob, tell func(Progress)) (Re
 			}
 			all += string(part)
 		}
-		return writeAtomic(job.Out, all, job.Overwrite)
+		overwrite, err := job.Claim(ctx, out)
+		if err != nil {
+			return err
+		}
+		return writeAtomic(out, all, overwrite)
 	})
-	return Result{Out: job.Out, Report: json.RawMessage(`{"film":true}`)}, err
+	return Result{Out: out, Report: json.RawMessage(`{"film":true}`)}, err
 }
 
 // names are the steps of a film that had something to do, in the order in

@@ -226,7 +226,7 @@ func TestVideoDeaf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, leave, err := r.do(t.Context(), step{rec: rec, video: *v, try: 1, out: filepath.Join(s.out, "a.mp4"), top: s.out})
+	_, leave, err := r.do(t.Context(), step{rec: rec, video: *v, try: 1, work: l.workDir(v.run), out: filepath.Join(s.out, "a.mp4"), top: s.out})
 	var stuck *deafError
 	if !errors.As(err, &stuck) || f.count("a.mp4", "plan") != 1 {
 		t.Fatalf("%v after %d calls", err, f.count("a.mp4", "plan"))

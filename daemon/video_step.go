@@ -24,6 +24,7 @@ type step struct {
 	rec     Record
 	video   videoRow
 	segment int    // of the stages analyse and render
+	work    string // folder of the run
 	try     int    // the first is 1
 	out     string // where the output should go, by the name of the input
 	top     string // the folder below which missing folders may be made
@@ -72,6 +73,12 @@ func (r *videoRunner) do(ctx context.Context, st step) (end outcome, leave func(
 	if err != nil {
 		return outcome{}, leave, err
 	}
+	end, err = r.attempt(ctx, st, p, job)
+	return end, leave, err
+}
+
+// attempt runs the step, twice if it stalls.
+func (r *videoRunner) attempt(ctx context.Context, st step, p *pulse, job VideoJob) (end outcome, err error) {
 	for try := 1; ; try++ {
 		p.revive()
 		end, err = r.watched(ctx, st, p, job)
@@ -87,13 +94,13 @@ func (r *videoRunner) do(ctx context.Context, st step) (end outcome, leave func(
 		// An input that was replaced or vanished meanwhile explains any error, and
 		// so does a work folder that has gone.
 		if changed := unchanged(st.rec); changed != nil {
-			return outcome{}, leave, changed
+			return outcome{}, changed
 		}
 		if lost := isFolder(job.Work); lost != nil {
-			return outcome{}, leave, fmt.Errorf("%w: %w", errLost, lost)
+			return outcome{}, fmt.Errorf("%w: %w", errLost, lost)
 		}
 	}
-	return end, leave, err
+	return end, err
 }
 
 // begin checks what must hold before the step, and makes its job.
@@ -114,7 +121,7 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 		}
 		return VideoJob{}, Transient(err)
 	}
-	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.target(), Work: r.ledger.workDir(st.video.run)}
+	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.out, Work: st.work}
 	if st.video.stage == stagePlan {
 		if err := os.MkdirAll(job.Work, 0o750); err != nil {
 			return VideoJob{}, fmt.Errorf("work folder: %w", err)
@@ -129,9 +136,13 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 		job.Claim = func(ctx context.Context, out string) (bool, error) {
 			return r.ledger.claim(ctx, st.rec.ID, out, st.force)
 		}
-		job.Overwrite, err = job.Claim(ctx, job.Out)
+		// Kept for the file since the plan. What lies there now is refused before
+		// the work.
+		if err := r.ledger.reserve(ctx, st.rec.ID, st.target(), st.force); err != nil {
+			return VideoJob{}, err
+		}
 	}
-	return job, err
+	return job, nil
 }
 
 // errLost is work that somebody has removed: the video is planned anew.
@@ -218,7 +229,7 @@ func (r *videoRunner) trouble(st step, p *pulse) error {
 		return err
 	}
 	var none *noRoomError
-	if err := r.room.check(st.needs(r.ledger.workDir(st.video.run), told)...); errors.As(err, &none) {
+	if err := r.room.check(st.needs(told)...); errors.As(err, &none) {
 		return err
 	}
 	return nil
@@ -227,8 +238,8 @@ func (r *videoRunner) trouble(st step, p *pulse) error {
 // needs is what a step in work will still write itself. It is less than what
 // the whole video needs, so that a step that had room when it began is not
 // stopped because an estimate was a little wrong.
-func (st step) needs(work string, told Progress) []need {
-	inWork, inOut := need{work, 0}, need{st.outDir(), 0}
+func (st step) needs(told Progress) []need {
+	inWork, inOut := need{st.work, 0}, need{st.outDir(), 0}
 	rest := 1 - told.share()
 	switch st.video.stage {
 	case stageRender:

@@ -160,6 +160,12 @@ func TestVideoOutName(t *testing.T) {
 	if s.output("a.mp4") != "" {
 		t.Error("an output under the input's name")
 	}
+	s.films = &films{segments: 1, plan: VideoPlan{Out: filepath.Join(s.out, "b.mkv")}, copies: true} // as where there is no face
+	stop = s.start(&proc{})
+	s.put("b.mp4", "x")
+	wait(t, "the copy", func() bool { return s.output("b.mp4") == "film <x>" })
+	wait(t, "its note", func() bool { return s.record("b.mp4").State == Done })
+	stop()
 }
 
 // TestVideoReplaced: a film that changes while it is in work is stopped, all of

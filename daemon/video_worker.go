@@ -102,13 +102,13 @@ func (w *videoWorker) find(ctx context.Context, key stepKey) (step, bool, error)
 		if stale != 0 {
 			w.discard(ctx, stale)
 		}
-		return step{rec: rec, video: *v}, v.stage == stagePlan, nil
+		return step{rec: rec, video: *v, work: w.ledger.workDir(v.run)}, v.stage == stagePlan, nil
 	}
 	v, err := videoRun(ctx, w.ledger.db, key.run)
 	if err != nil || v == nil || v.kept || v.stage != key.stage {
 		return step{}, false, err
 	}
-	return step{rec: rec, video: *v, segment: key.segment}, true, nil
+	return step{rec: rec, video: *v, segment: key.segment, work: w.ledger.workDir(v.run)}, true, nil
 }
 
 // end notes how a step ended and tells River: nil completes the job, a cancel
@@ -220,7 +220,7 @@ func (w *videoWorker) fail(ctx context.Context, j stepJob, err error, cancel fun
 	keep := errors.As(err, &kept)
 	reason := err.Error()
 	if keep {
-		reason += "; its work is kept in " + w.ledger.workDir(j.video.run)
+		reason += "; its work is kept in " + j.work
 	}
 	if errors.As(err, &crash) {
 		j.log.ErrorContext(ctx, "video failed by a panic", "error", err, "stack", string(crash.stack))

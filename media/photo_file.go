@@ -15,12 +15,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Temporary files are named TempPrefix + random + TempSuffix and lie in the
+// Temporary files are named TempPrefix + tag + random + TempSuffix and lie in the
 // folder of the file they become. A crash may leave one; it can be removed.
 const (
 	TempPrefix = ".restored-"
 	TempSuffix = ".tmp"
 )
+
+// tempTag is a part of the names of all temporaries of this process.
+var tempTag string
+
+// TagTemps puts a tag, of letters and digits and different for each process
+// that has one, into the names of all temporaries, so that RemoveTemps finds
+// them. It is called before any work, if at all.
+func TagTemps(tag string) { tempTag = tag + "-" }
+
+// RemoveTemps removes from a folder the temporaries of the process that had
+// the tag and has ended. A folder that isn't there has none.
+func RemoveTemps(dir, tag string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove temporaries: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), TempPrefix+tag+"-") && strings.HasSuffix(e.Name(), TempSuffix) && e.Type().IsRegular() {
+			if e := os.Remove(filepath.Join(dir, e.Name())); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, fmt.Errorf("remove temporaries: %w", e))
+			}
+		}
+	}
+	return err
+}
+
+// createTemp makes a temporary in the folder of the file that it becomes.
+func createTemp(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, TempPrefix+tempTag+"*"+TempSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("make temporary file: %w", err)
+	}
+	return f, nil
+}
 
 // IsTempName tells whether a path's last element is a temporary of this package.
 func IsTempName(path string) bool {
@@ -114,9 +151,9 @@ func writeAtomic(path string, like fs.FileInfo, overwrite bool, fill func(io.Wri
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, fmt.Errorf("make folder: %w", err)
 	}
-	f, err := os.CreateTemp(dir, TempPrefix+"*"+TempSuffix)
+	f, err := createTemp(dir)
 	if err != nil {
-		return 0, fmt.Errorf("make temporary file: %w", err)
+		return 0, err
 	}
 	tmp := f.Name()
 	defer func() {

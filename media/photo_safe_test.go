@@ -372,3 +372,26 @@ func TestTIFFBomb(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// RemoveTemps takes the temporaries of one tag and nothing else.
+func TestRemoveTemps(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".restored-c1-5.tmp", ".restored-c12-5.tmp", ".restored-7.tmp", ".restored-c1-5", "c1-5.tmp"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".restored-c1-6.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveTemps(dir, "c1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveTemps(filepath.Join(dir, "none"), "c1"); err != nil {
+		t.Errorf("a folder that isn't there: %v", err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 5 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}

@@ -18,9 +18,9 @@ func newTemp(path string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make folder: %w", err)
 	}
-	f, err := os.CreateTemp(dir, TempPrefix+"*"+TempSuffix)
+	f, err := createTemp(dir)
 	if err != nil {
-		return "", fmt.Errorf("make temporary file: %w", err)
+		return "", err
 	}
 	return f.Name(), f.Close()
 }

@@ -82,8 +82,13 @@ func (g *group) blend(c canvas, margin image.Point) {
 			c.write(&b, from, to)
 		}
 	}
+	workers := min(runtime.GOMAXPROCS(0), g.rect.Dy()/(2*chunk))
+	if workers <= 1 {
+		work()
+		return
+	}
 	var wg sync.WaitGroup
-	for range max(1, min(runtime.GOMAXPROCS(0), g.rect.Dy()/(2*chunk))) {
+	for range workers {
 		wg.Go(work)
 	}
 	wg.Wait()

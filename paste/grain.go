@@ -365,12 +365,10 @@ func (g *grainRoom) split(img, detail []float32, step int) {
 	bands(h, 32, func(from, to int) {
 		line := func(y int) []float32 { return g.row[min(max(y, 0), h-1)*w:][:w] }
 		for y := from; y < to; y++ {
-			a, b, c, d, e := line(y-2*step), line(y-step), line(y), line(y+step), line(y+2*step)
 			in, out := img[y*w:][:w], detail[y*w:][:w]
-			for x := range out {
-				s := (a[x] + e[x] + 4*(b[x]+d[x]) + 6*c[x]) / 16
-				out[x] = in[x] - s
-				in[x] = s
+			spline(out, line(y-2*step), line(y-step), line(y), line(y+step), line(y+2*step))
+			for x, s := range out {
+				in[x], out[x] = s, in[x]-s
 			}
 		}
 	})
@@ -391,8 +389,5 @@ func splineRow(dst, src []float32, step int) {
 	if n == 0 {
 		return
 	}
-	a, b, c, d, e := src[:n], src[step:][:n], src[2*step:][:n], src[3*step:][:n], src[4*step:][:n]
-	for i, v := range c {
-		dst[2*step+i] = (a[i] + e[i] + 4*(b[i]+d[i]) + 6*v) / 16
-	}
+	spline(dst[2*step:][:n], src, src[step:], src[2*step:], src[3*step:], src[4*step:])
 }

@@ -149,7 +149,13 @@ func sane(v []float32) bool {
 	bands(len(v), 1<<16, func(from, to int) {
 		const sign, two = 1 << 31, 0x40000000 // of the bits of a float
 		var all uint32
-		for _, x := range v[from:to] {
+		rest := v[from:to]
+		for len(rest) >= 4 {
+			q := (*[4]float32)(rest)
+			all |= math.Float32bits(q[0]) | math.Float32bits(q[1]) | math.Float32bits(q[2]) | math.Float32bits(q[3])
+			rest = rest[4:]
+		}
+		for _, x := range rest {
 			all |= math.Float32bits(x)
 		}
 		if all&^sign < two {

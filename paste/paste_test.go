@@ -365,7 +365,12 @@ func FuzzPaste(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b, c, d, e, g, blend float64) {
 		face := Face{Before: before, After: after, Size: n, ToCrop: [6]float64{a, b, c, d, e, g}, Blend: blend,
 			Landmarks: &Landmarks{[2]float64{a, b}, [2]float64{c, d}, [2]float64{e, g}}}
-		for _, img := range photos(31, 23) {
+		images := photos(31, 23)
+		for i := range formats {
+			images = append(images, newFrame(i, 31, 23, noise(uint64(i))))
+		}
+		for _, img := range images {
+			face.Grain = !face.Grain
 			rects, err := Paste(img, []Face{face, face})
 			if err == nil && !rects[0].In(img.Bounds()) {
 				t.Fatalf("rectangle %v", rects[0])

@@ -1,6 +1,6 @@
 package paste
 
-// The loop that pasting spends its time in. On amd64 it is written in assembly
+// The loops that pasting spends its time in. On amd64 they are written in assembly
 // (simd_amd64.s, SSE2, which every such processor has), to the same bits; a
 // test compares the two.
 
@@ -26,4 +26,13 @@ func goWeigh(pix []float32, stride int, across, down []float32) (r, g, b float32
 		pix = pix[min(stride, len(pix)):]
 	}
 	return r, g, b
+}
+
+// goSpline makes dst the smoothed c: (a + e + 4(b + d) + 6c)/16, value by value.
+func goSpline(dst, a, b, c, d, e []float32) {
+	n := len(dst)
+	a, b, c, d, e = a[:n], b[:n], c[:n], d[:n], e[:n]
+	for i, v := range c {
+		dst[i] = (a[i] + e[i] + 4*(b[i]+d[i]) + 6*v) / 16
+	}
 }

@@ -108,3 +108,47 @@ done:
 	MOVHLPS X0, X0
 	MOVSS X0, blue+56(FP)
 	RET
+
+DATA fours<>+0(SB)/8, $0x4080000040800000
+DATA fours<>+8(SB)/8, $0x4080000040800000
+GLOBL fours<>(SB), RODATA, $16
+DATA sixes<>+0(SB)/8, $0x40c0000040c00000
+DATA sixes<>+8(SB)/8, $0x40c0000040c00000
+GLOBL sixes<>(SB), RODATA, $16
+DATA sixteenths<>+0(SB)/8, $0x3d8000003d800000
+DATA sixteenths<>+8(SB)/8, $0x3d8000003d800000
+GLOBL sixteenths<>(SB), RODATA, $16
+
+// func splineSSE(dst, a, b, c, d, e *float32, n int)
+// n is a multiple of four.
+TEXT ·splineSSE(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), DI
+	MOVQ a+8(FP), R8
+	MOVQ b+16(FP), R9
+	MOVQ c+24(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ e+40(FP), R12
+	MOVQ n+48(FP), CX
+	MOVUPS fours<>(SB), X5
+	MOVUPS sixes<>(SB), X6
+	MOVUPS sixteenths<>(SB), X7
+	XORQ AX, AX
+
+four:
+	MOVUPS (R8)(AX*4), X0
+	MOVUPS (R12)(AX*4), X1
+	MOVUPS (R9)(AX*4), X2
+	MOVUPS (R11)(AX*4), X3
+	MOVUPS (R10)(AX*4), X4
+	ADDPS X1, X0
+	ADDPS X3, X2
+	MULPS X5, X2
+	ADDPS X2, X0
+	MULPS X6, X4
+	ADDPS X4, X0
+	MULPS X7, X0
+	MOVUPS X0, (DI)(AX*4)
+	ADDQ $4, AX
+	CMPQ AX, CX
+	JLT four
+	RET

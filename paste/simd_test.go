@@ -16,6 +16,15 @@ func TestAssemblyIsTheGoCode(t *testing.T) {
 	pix[4000] = float32(math.NaN()) // read, but of no effect
 	pix = pix[:4000]
 	for range 500 {
+		one, two := make([]float32, 31), make([]float32, 31)
+		k := r.IntN(32)
+		spline(one[:k], pix[9:], pix[400:], pix[77:], pix[555:], pix[1000:])
+		goSpline(two[:k], pix[9:], pix[400:], pix[77:], pix[555:], pix[1000:])
+		for i := range one {
+			if one[i] != two[i] {
+				t.Fatalf("spline of %d: %v at %d, want %v", k, one[i], i, two[i])
+			}
+		}
 		n, m := 1+r.IntN(12), 1+r.IntN(12)
 		stride := 3 * (n + r.IntN(10))
 		at := len(pix) - (m-1)*stride - 3*n - r.IntN(2)

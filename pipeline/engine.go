@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"sync"
 
 	"restored/align"
 	"restored/detect"
@@ -56,17 +58,28 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 	search.MinFace = o.Detect.MinFace * 3 / 4
 	search.Threshold = min(o.Detect.Threshold, 0)
 	for range o.Workers {
-		w := &worker{}
-		var err error
-		if w.detector, err = detect.New(search); err != nil {
+		w, err := openWorker(search)
+		if err != nil {
 			return nil, errors.Join(err, e.Close())
-		}
-		if w.recognizer, err = detect.NewRecognizer(o.Detect.Models); err != nil {
-			return nil, errors.Join(err, w.close(), e.Close())
 		}
 		e.pool <- w
 	}
 	return e, nil
+}
+
+// openWorker reads dlib's models, which takes most of the time of a start, for
+// detector and recognizer at the same time.
+func openWorker(o detect.Options) (*worker, error) {
+	w := &worker{}
+	var reading sync.WaitGroup
+	var detectorErr, recognizerErr error
+	reading.Go(func() { w.detector, detectorErr = detect.New(o) })
+	reading.Go(func() { w.recognizer, recognizerErr = detect.NewRecognizer(o.Models) })
+	reading.Wait()
+	if err := cmp.Or(detectorErr, recognizerErr); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
 }
 
 // Close frees the workers. It must not be called while a file is worked on.
@@ -110,5 +123,10 @@ func (o Options) photoOptions() media.Options {
 }
 
 // window is how many pictures of a segment are in work at a time: enough to fill
-// a GPU's batch, and on a CPU to align and paste while the model runs.
-func (o Options) window() int { return 8 }
+// two of a GPU's batches; on a CPU to align and paste while the model runs.
+func (e *Engine) window() int {
+	if e.session.Provider() == "cpu" {
+		return 3
+	}
+	return 16
+}

@@ -10,28 +10,6 @@ import (
 	"restored/media"
 )
 
-// Video restores the faces of the video in and writes the result to out, by way
-// of the folder work: the plan, both passes over every segment and the join, one
-// after the other. What work holds of an earlier try is used. The file appears
-// complete or not at all; claim is as for Photo.
-func (e *Engine) Video(ctx context.Context, in, out, work string, claim Claim, tell Tell) (Report, error) {
-	p, err := e.PlanVideo(ctx, in, work, tell)
-	if err != nil {
-		return Report{Input: in}, err
-	}
-	for i := range p.Segments {
-		if err := e.AnalyseSegment(ctx, work, i, false, tell); err != nil {
-			return Report{Input: in}, err
-		}
-	}
-	for i := range p.Segments {
-		if err := e.RenderSegment(ctx, work, i, false, tell); err != nil {
-			return Report{Input: in}, err
-		}
-	}
-	return e.JoinVideo(ctx, out, work, claim, tell)
-}
-
 // JoinVideo puts the segments in the folder work together with all else that
 // the video holds, checks the result and renames it to out, or copies the
 // video where no face was restored. Every segment must have been rendered.
@@ -51,7 +29,7 @@ func (e *Engine) JoinVideo(ctx context.Context, out, work string, claim Claim, t
 	for _, c := range l.Counts {
 		r.Video.Corrupt += c.Corrupt
 	}
-	if !l.restored() {
+	if !l.restored() && !e.o.Video.Always {
 		return r, e.unchangedVideo(ctx, &r, p.Input, out, claim)
 	}
 	segments := make([]string, len(p.Segments))

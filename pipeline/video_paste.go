@@ -68,12 +68,11 @@ func (v *renderer) patches(ctx context.Context, s *shot, wanted []wantedFace) er
 			return fmt.Errorf("align: %w", err)
 		}
 		s.ms.Align += millis(start)
-		start = time.Now()
-		after, err := v.e.batcher.Restore(ctx, restore.Face{Image: before, Steps: w.track.Steps, Seed: w.track.Seed})
+		after, took, err := v.e.batcher.Restore(ctx, restore.Face{Image: before, Steps: w.track.Steps, Seed: w.track.Seed})
 		if err != nil {
 			return err
 		}
-		s.ms.Model += millis(start)
+		s.ms.Model += float64(took.Microseconds()) / 1000
 		s.patches = append(s.patches, patch{paste.Face{
 			Before: before, After: after, Size: spec.Size, ToCrop: to,
 			Landmarks: maskLandmarks(m, points), Blend: w.blend, Grain: v.e.o.Video.Grain,

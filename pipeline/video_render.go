@@ -30,7 +30,7 @@ func (e *Engine) RenderSegment(ctx context.Context, work string, segment int, ca
 	if err != nil {
 		return err
 	}
-	if !l.restored() {
+	if !l.restored() && !e.o.Video.Always {
 		return nil // the join copies the file
 	}
 	ms, err := e.render(ctx, &p, l, work, segment, careful, tell)
@@ -68,7 +68,7 @@ func (e *Engine) render(ctx context.Context, p *Plan, l *links, work string, seg
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	v := &renderer{e: e, p: p, g: newGeometry(p.Video.Stream().Picture), faces: faces, cancel: cancel}
-	queue := make(chan *shot, e.o.window())
+	queue := make(chan *shot, e.window())
 	go v.read(ctx, r, queue)
 	written, restored := int64(0), int64(0)
 	for s := range queue { // drained whatever happens, so that nothing is left running

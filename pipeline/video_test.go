@@ -64,12 +64,28 @@ func shortSegments() Options {
 
 func silent(VideoProgress) {}
 
+// whole does all steps of a video, one after the other.
+func whole(ctx context.Context, e *Engine, in, out, work string, claim Claim, tell Tell) (Report, error) {
+	p, err := e.PlanVideo(ctx, in, work, tell)
+	if err != nil {
+		return Report{}, err
+	}
+	for _, pass := range []func(context.Context, string, int, bool, Tell) error{e.AnalyseSegment, e.RenderSegment} {
+		for i := range p.Segments {
+			if err := pass(ctx, work, i, false, tell); err != nil {
+				return Report{}, err
+			}
+		}
+	}
+	return e.JoinVideo(ctx, out, work, claim, tell)
+}
+
 func TestVideo(t *testing.T) {
 	e := engine(t, shortSegments())
 	in := clip(t, "in.mp4", panned)
 	out, work := filepath.Join(t.TempDir(), "out.mp4"), t.TempDir()
 	var last VideoProgress
-	r, err := e.Video(t.Context(), in, out, work, fresh, func(p VideoProgress) {
+	r, err := whole(t.Context(), e, in, out, work, fresh, func(p VideoProgress) {
 		if p.Frames > p.Total || p.Pass == last.Pass && p.Frames < last.Frames {
 			t.Errorf("progress %+v after %+v", p, last)
 		}
@@ -115,8 +131,8 @@ func TestVideoGoesOn(t *testing.T) {
 	e := engine(t, shortSegments())
 	in := clip(t, "in.mp4", panned)
 	dir := t.TempDir()
-	whole := filepath.Join(dir, "whole.mp4")
-	if _, err := e.Video(t.Context(), in, whole, filepath.Join(dir, "w1"), fresh, silent); err != nil {
+	undisturbed := filepath.Join(dir, "whole.mp4")
+	if _, err := whole(t.Context(), e, in, undisturbed, filepath.Join(dir, "w1"), fresh, silent); err != nil {
 		t.Fatal(err)
 	}
 	out, work := filepath.Join(dir, "out.mp4"), filepath.Join(dir, "w2")
@@ -126,7 +142,7 @@ func TestVideoGoesOn(t *testing.T) {
 	}{{"analyse", 15}, {"render", 13}, {"join", 1}} {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := 0
-		_, err := e.Video(ctx, in, out, work, fresh, func(p VideoProgress) {
+		_, err := whole(ctx, e, in, out, work, fresh, func(p VideoProgress) {
 			if p.Pass != stop.pass {
 				return
 			}
@@ -143,7 +159,7 @@ func TestVideoGoesOn(t *testing.T) {
 		}
 	}
 	rendered := 0
-	if _, err := e.Video(t.Context(), in, out, work, func(context.Context, string) (bool, error) { return true, nil }, func(p VideoProgress) {
+	if _, err := whole(t.Context(), e, in, out, work, func(context.Context, string) (bool, error) { return true, nil }, func(p VideoProgress) {
 		if p.Pass == "render" {
 			rendered++
 		}
@@ -153,7 +169,7 @@ func TestVideoGoesOn(t *testing.T) {
 	if rendered > 0 {
 		t.Errorf("%d pictures were restored again after all segments were done", rendered)
 	}
-	a, err := os.ReadFile(whole)
+	a, err := os.ReadFile(undisturbed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +177,7 @@ func TestVideoGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(a, b) && pixels(t, whole) != pixels(t, out) {
+	if !bytes.Equal(a, b) && pixels(t, undisturbed) != pixels(t, out) {
 		t.Error("the interrupted run's result differs from the other's")
 	}
 }
@@ -170,7 +186,7 @@ func TestVideoWithoutAFace(t *testing.T) {
 	e := engine(t, shortSegments())
 	in := clip(t, "in.mkv", "crop=iw/3:ih/6:0:0,scale=320:240")
 	out := filepath.Join(t.TempDir(), "out.mkv")
-	r, err := e.Video(t.Context(), in, out, t.TempDir(), fresh, silent)
+	r, err := whole(t.Context(), e, in, out, t.TempDir(), fresh, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +222,7 @@ func TestVideoFormats(t *testing.T) {
 			e := engine(t, shortSegments())
 			in := clip(t, c.file, c.filters, c.options...)
 			out := filepath.Join(t.TempDir(), "out"+filepath.Ext(c.file))
-			r, err := e.Video(t.Context(), in, out, t.TempDir(), fresh, silent)
+			r, err := whole(t.Context(), e, in, out, t.TempDir(), fresh, silent)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // A Batcher lets many goroutines restore single faces through one Session, and
@@ -19,6 +20,7 @@ type request struct {
 	ctx  context.Context
 	face Face
 	out  []float32
+	took time.Duration
 	err  error
 	done chan struct{}
 }
@@ -44,20 +46,20 @@ func (b *Batcher) Close() {
 	b.runners.Wait()
 }
 
-// Restore is Session.Restore of one face. When ctx ends it returns at once; a
-// run that others share goes on for them.
-func (b *Batcher) Restore(ctx context.Context, f Face) ([]float32, error) {
+// Restore is Session.Restore of one face, with its share of the run's time. When
+// ctx ends it returns at once; a run that others share goes on for them.
+func (b *Batcher) Restore(ctx context.Context, f Face) ([]float32, time.Duration, error) {
 	r := &request{ctx: ctx, face: f, done: make(chan struct{})}
 	select {
 	case b.queue <- r:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
 	select {
 	case <-r.done:
-		return r.out, r.err
+		return r.out, r.took, r.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
 }
 
@@ -99,14 +101,18 @@ func (b *Batcher) serve(ctx context.Context, batch []*request) {
 		waiting = append(waiting, r)
 		faces = append(faces, r.face)
 	}
-	if len(waiting) == 1 {
+	switch len(waiting) {
+	case 0:
+		return
+	case 1:
 		ctx = waiting[0].ctx // a run of its own ends with its caller
 	}
+	start := time.Now()
 	out, err := b.session.Restore(ctx, faces)
 	switch {
 	case err == nil:
 		for i, r := range waiting {
-			r.out = out[i]
+			r.out, r.took = out[i], time.Since(start)/time.Duration(len(waiting))
 			close(r.done)
 		}
 	case len(waiting) == 1:

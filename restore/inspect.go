@@ -7,20 +7,15 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 )
 
-// ports are the inputs and outputs of a model. Reading them costs as much as
-// loading the model, so it is done once.
+// ports are the inputs and outputs of a model.
 type ports struct{ in, out []ort.InputOutputInfo }
 
-func inspect(m Model) (p ports, err error) {
-	if m.data != nil {
-		p.in, p.out, err = ort.GetInputOutputInfoWithONNXData(m.data)
-	} else {
-		p.in, p.out, err = ort.GetInputOutputInfo(m.path)
-	}
+func inspect(m Model) (ports, error) {
+	h, err := readHeader(m)
 	if err != nil {
 		return ports{}, fmt.Errorf("not a readable ONNX file: %w", err)
 	}
-	return p, nil
+	return h.ports, nil
 }
 
 // readSpec returns the Spec of a model: the one in its metadata, the one in
@@ -87,17 +82,12 @@ func named(spec Spec, side Sidecar) Spec {
 
 // metadata looks up a key of the file's custom metadata.
 func metadata(m Model, key string) (text string, ok bool, err error) {
-	var md *ort.ModelMetadata
-	if m.data != nil {
-		md, err = ort.GetModelMetadataWithONNXData(m.data)
-	} else {
-		md, err = ort.GetModelMetadata(m.path)
-	}
+	h, err := readHeader(m)
 	if err != nil {
 		return "", false, fmt.Errorf("read metadata: %w", err)
 	}
-	text, ok, err = md.LookupCustomMetadataMap(key)
-	return text, ok, errors.Join(err, md.Destroy())
+	text, ok = h.metadata[key]
+	return text, ok, nil
 }
 
 // isImage says whether an input or output can hold images: [N,3,S,S], where

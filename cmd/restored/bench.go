@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"restored/media"
 	"restored/pipeline"
 	"restored/restore"
 )
@@ -20,13 +21,15 @@ func newBench() *cobra.Command {
 	var repeat int
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "bench PHOTO...",
+		Use:   "bench FILE...",
 		Short: "Measure the cost of each stage on this machine, as ratios to the bare model",
-		Long: `Restores each photo several times into a temporary folder, and between the runs feeds
+		Long: `Restores each photo or video several times into a temporary folder, and between the runs feeds
 the same number of faces, with the same steps, to the bare ONNX session. Prints the
-median of each stage's time, and all of it over the bare session's time.`,
+median of each stage's time, and all of it over the bare session's time. A video is worked
+on in the same way, and beside it FFmpeg's command line decodes and encodes it with the
+same settings; it is encoded even if nothing is restored in it.`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, photos []string) error {
+		RunE: func(cmd *cobra.Command, files []string) error {
 			cfg, err := loadConfig(cmd)
 			if err != nil {
 				return err
@@ -34,13 +37,18 @@ median of each stage's time, and all of it over the bare session's time.`,
 			if repeat < 1 {
 				return usageErr("--repeat %d: want at least 1", repeat)
 			}
-			n, err := openNative(cfg, newLogger(cmd.ErrOrStderr(), "warn"))
+			n, err := openNativeFor(cfg, newLogger(cmd.ErrOrStderr(), "warn"), func(o *pipeline.Options) { o.Video.Always = true })
 			if err != nil {
 				return err
 			}
-			for _, photo := range photos {
-				var b benchmark
-				if b, err = benchPhoto(cmd.Context(), n, photo, repeat); err != nil {
+			for _, file := range files {
+				var b interface{ print(io.Writer) }
+				if media.IsVideoName(file) {
+					b, err = benchVideo(cmd.Context(), n, file, repeat)
+				} else {
+					b, err = benchPhoto(cmd.Context(), n, file, repeat)
+				}
+				if err != nil {
 					break
 				}
 				if asJSON {
@@ -56,8 +64,8 @@ median of each stage's time, and all of it over the bare session's time.`,
 		},
 	}
 	addSettings(cmd)
-	cmd.Flags().IntVar(&repeat, "repeat", 7, "`times` that each photo is restored")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a photo")
+	cmd.Flags().IntVar(&repeat, "repeat", 7, "`times` that each file is restored")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a file")
 	return cmd
 }
 

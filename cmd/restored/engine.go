@@ -46,6 +46,11 @@ func openSession(cfg *config.Config, log *slog.Logger) (*restore.Session, assets
 
 // openNative makes the engine that the configuration asks for.
 func openNative(cfg *config.Config, log *slog.Logger) (*native, error) {
+	return openNativeFor(cfg, log, func(*pipeline.Options) {})
+}
+
+// openNativeFor is openNative with options that the configuration doesn't have.
+func openNativeFor(cfg *config.Config, log *slog.Logger, change func(*pipeline.Options)) (*native, error) {
 	session, a, err := openSession(cfg, log)
 	if err != nil {
 		return nil, err
@@ -53,7 +58,9 @@ func openNative(cfg *config.Config, log *slog.Logger) (*native, error) {
 	if err := media.Startup(runtime.NumCPU()); err != nil {
 		return nil, setupErr(errors.Join(err, session.Close(), restore.Shutdown()))
 	}
-	engine, err := pipeline.New(session, pipelineOptions(cfg, a.models))
+	o := pipelineOptions(cfg, a.models)
+	change(&o)
+	engine, err := pipeline.New(session, o)
 	if err != nil {
 		media.Shutdown()
 		return nil, setupErr(errors.Join(err, session.Close(), restore.Shutdown()))

@@ -66,13 +66,17 @@ func (p *progress) step(name string) {
 	}
 }
 
+// lines is where others print lines above the bar.
+func (p *progress) lines() io.Writer {
+	if p.bars != nil {
+		return p.bars
+	}
+	return p.w
+}
+
 // println prints a line above the bar.
 func (p *progress) println(line string) {
-	if p.bars != nil {
-		fmt.Fprintln(p.bars, printable(line))
-		return
-	}
-	fmt.Fprintln(p.w, printable(line))
+	fmt.Fprintln(p.lines(), printable(line))
 }
 
 // A videoBar shows how far one video is: both passes over its pictures, pictures

@@ -17,7 +17,6 @@ import (
 	"restored/config"
 	"restored/daemon"
 	"restored/media"
-	"restored/pipeline"
 )
 
 func newRun() *cobra.Command {
@@ -78,16 +77,15 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 	if total == 0 {
 		return usageErr("no photos or videos in %q", r.paths)
 	}
-	n, err := openNative(cfg, newLogger(r.stderr, "warn"))
-	if err != nil {
-		return err
+	e, err := openConfined(ctx, cfg, newLogger(r.stderr, "warn"))
+	if err == nil {
+		if r.dry {
+			err = r.plans(ctx, e)
+		} else {
+			err = r.process(ctx, cfg, e, total)
+		}
+		err = errors.Join(err, e.close())
 	}
-	if r.dry {
-		err = r.plans(ctx, n)
-	} else {
-		err = r.process(ctx, cfg.WorkerCount(), n.engine, total)
-	}
-	err = errors.Join(err, n.close())
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintf(r.stderr, "restored: stopped; %d of %d files are done, the same command goes on\n", r.done, total)
@@ -99,8 +97,8 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
-// process restores every input on so many workers.
-func (r *runner) process(ctx context.Context, workers int, engine *pipeline.Engine, total int) error {
+// process restores every input.
+func (r *runner) process(ctx context.Context, cfg *config.Config, e engine, total int) error {
 	state, err := runState(r.out)
 	if err != nil {
 		return err
@@ -113,12 +111,14 @@ func (r *runner) process(ctx context.Context, workers int, engine *pipeline.Engi
 		return errors.Join(err, ledger.Close())
 	}
 	r.bar = newProgress(r.stderr, total)
-	p := runProcessor{engine, filepath.Join(state, "work"), r.bar}
+	p := runProcessor{e, filepath.Join(state, "work"), r.bar, daemon.RunOptions{
+		Stall: cfg.Video.Stall, Reserve: int64(cfg.Disk.Reserve), Log: newLogger(r.bar.lines(), "warn"),
+	}}
 	targets := make(chan target)
 	var wg sync.WaitGroup
 	var walkErr error
 	wg.Go(func() { walkErr = walkInputs(ctx, r.paths, r.out, targets) })
-	for range workers {
+	for range cfg.WorkerCount() {
 		wg.Go(func() {
 			for t := range targets {
 				rec, skipped, err := ledger.Process(ctx, p, t.in, t.out, r.force)
@@ -137,7 +137,7 @@ func (r *runner) process(ctx context.Context, workers int, engine *pipeline.Engi
 }
 
 // plans prints the plan of each video.
-func (r *runner) plans(ctx context.Context, n *native) error {
+func (r *runner) plans(ctx context.Context, e engine) error {
 	targets := make(chan target)
 	var wg sync.WaitGroup
 	var walkErr, encodeErr error
@@ -146,7 +146,7 @@ func (r *runner) plans(ctx context.Context, n *native) error {
 		if !media.IsVideoName(t.in) {
 			continue
 		}
-		p, err := n.engine.DryPlan(ctx, t.in)
+		p, err := e.DryPlan(ctx, t.in)
 		switch {
 		case err != nil:
 			r.failed++

@@ -9,7 +9,6 @@ import (
 	"restored/config"
 	"restored/daemon"
 	"restored/media"
-	"restored/pipeline"
 )
 
 func newServe() *cobra.Command {
@@ -38,21 +37,21 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 	if len(cfg.Watch) == 0 {
 		return usageErr("no folder to watch: set watch in the file given by --config")
 	}
-	n, err := openNative(cfg, log)
+	e, err := openConfined(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	d, err := daemon.New(cfg, daemon.Deps{
-		Processor: processor{n.engine}, IsPhoto: media.IsPhotoName, Videos: videos{n.engine}, IsVideo: media.IsVideoName, Log: log,
+		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
 	})
 	if err == nil {
 		err = d.Run(ctx)
 	}
-	return errors.Join(err, n.close())
+	return errors.Join(err, e.close())
 }
 
 // processor lets the daemon and the ledger work by the pipeline.
-type processor struct{ engine *pipeline.Engine }
+type processor struct{ engine engine }
 
 // Process restores one photo.
 func (p processor) Process(ctx context.Context, job daemon.Job) (daemon.Result, error) {
@@ -60,5 +59,5 @@ func (p processor) Process(ctx context.Context, job daemon.Job) (daemon.Result, 
 	if err != nil {
 		return daemon.Result{}, err
 	}
-	return resultOf(job, r)
+	return resultOf(job.In, r)
 }

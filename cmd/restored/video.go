@@ -22,9 +22,10 @@ func isInput(name string) bool { return media.IsPhotoName(name) || media.IsVideo
 // runProcessor lets `restored run` work on one file after the other, a video with
 // its own folder under work, in which an interrupted run goes on.
 type runProcessor struct {
-	engine *pipeline.Engine
-	work   string
-	bar    *progress
+	engine  engine
+	work    string
+	bar     *progress
+	options daemon.RunOptions
 }
 
 // Process restores one photo or video.
@@ -32,36 +33,36 @@ func (p runProcessor) Process(ctx context.Context, job daemon.Job) (daemon.Resul
 	if !media.IsVideoName(job.In) {
 		return processor{p.engine}.Process(ctx, job)
 	}
-	work := filepath.Join(p.work, strconv.FormatInt(job.ID, 10))
 	bar := p.bar.video(filepath.Base(job.In))
 	defer bar.close()
-	r, err := p.engine.Video(ctx, job.In, job.Out, work, claimOf(job), bar.tell)
-	if err != nil {
-		if ctx.Err() == nil && !daemon.IsTransient(err) && !errors.Is(err, media.ErrVerify) {
-			err = errors.Join(err, os.RemoveAll(work))
-		}
-		return daemon.Result{}, err
+	video := daemon.VideoJob{
+		ID: job.ID, In: job.In, Out: job.Out, Work: filepath.Join(p.work, strconv.FormatInt(job.ID, 10)), Claim: claimOf(job),
 	}
-	if err := os.RemoveAll(work); err != nil {
-		return daemon.Result{}, fmt.Errorf("%s: remove its work folder: %w", job.In, err)
+	r, err := daemon.RunVideo(ctx, videos{p.engine, bar.tell}, video, p.options)
+	var kept *daemon.KeptError
+	if err == nil || ctx.Err() == nil && !daemon.IsTransient(err) && !errors.As(err, &kept) {
+		err = errors.Join(err, os.RemoveAll(video.Work))
 	}
-	return resultOf(job, r)
+	return r, err
 }
 
-// claimOf asks the ledger for paths other than the job's own.
+// claimOf asks the ledger for paths other than the job's own, and for that one
+// too where it is asked for again: a process that crashed may have written there.
 func claimOf(job daemon.Job) pipeline.Claim {
+	asked := false
 	return func(ctx context.Context, out string) (bool, error) {
-		if out == job.Out {
+		if out == job.Out && !asked {
+			asked = true
 			return job.Overwrite, nil
 		}
 		return job.Claim(ctx, out)
 	}
 }
 
-func resultOf(job daemon.Job, r pipeline.Report) (daemon.Result, error) {
+func resultOf(in string, r pipeline.Report) (daemon.Result, error) {
 	report, err := json.Marshal(r)
 	if err != nil {
-		return daemon.Result{}, fmt.Errorf("%s: report: %w", job.In, err)
+		return daemon.Result{}, fmt.Errorf("%s: report: %w", in, err)
 	}
 	return daemon.Result{Out: r.Output, Report: report}, nil
 }
@@ -116,11 +117,14 @@ func seconds(s float64) string {
 }
 
 // videos lets the daemon work on videos by the pipeline, step by step.
-type videos struct{ engine *pipeline.Engine }
+type videos struct {
+	engine engine
+	also   pipeline.Tell // hears of the progress too; nil: nobody
+}
 
 // Plan implements daemon.Videos.
 func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.VideoPlan, error) {
-	p, err := v.engine.PlanVideo(ctx, job.In, job.Work, told(tell))
+	p, err := v.engine.PlanVideo(ctx, job.In, job.Work, v.told(tell))
 	if err != nil {
 		return daemon.VideoPlan{}, err
 	}
@@ -132,25 +136,24 @@ func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.
 
 // Analyse implements daemon.Videos.
 func (v videos) Analyse(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
-	return stale(v.engine.AnalyseSegment(ctx, job.Work, segment, job.Careful, told(tell)))
+	return stale(v.engine.AnalyseSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
 }
 
 // Render implements daemon.Videos.
 func (v videos) Render(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
-	return stale(v.engine.RenderSegment(ctx, job.Work, segment, job.Careful, told(tell)))
+	return stale(v.engine.RenderSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
 }
 
 // Join implements daemon.Videos.
 func (v videos) Join(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.Result, error) {
-	photo := daemon.Job{ID: job.ID, In: job.In, Out: job.Out, Overwrite: job.Overwrite, Claim: job.Claim}
-	r, err := v.engine.JoinVideo(ctx, job.Out, job.Work, claimOf(photo), told(tell))
+	r, err := v.engine.JoinVideo(ctx, job.Out, job.Work, job.Claim, v.told(tell))
 	switch {
 	case errors.Is(err, media.ErrVerify):
 		return daemon.Result{}, daemon.KeepWork(err)
 	case err != nil:
 		return daemon.Result{}, stale(err)
 	}
-	return resultOf(photo, r)
+	return resultOf(job.In, r)
 }
 
 // stale names the pipeline's error of that kind as the daemon knows it.
@@ -162,8 +165,11 @@ func stale(err error) error {
 }
 
 // told passes on what a step tells, counted within the step.
-func told(tell func(daemon.Progress)) pipeline.Tell {
+func (v videos) told(tell func(daemon.Progress)) pipeline.Tell {
 	return func(p pipeline.VideoProgress) {
+		if v.also != nil {
+			v.also(p)
+		}
 		tell(daemon.Progress{Frames: p.Done, Total: p.Length, Faces: p.Faces})
 	}
 }

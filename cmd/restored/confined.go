@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"syscall"
+
+	"restored/config"
+	"restored/confine"
+	"restored/daemon"
+	"restored/media"
+	"restored/pipeline"
+)
+
+// maxCalls is how many calls a child serves: what native libraries leak
+// goes with it. A new one costs about a second.
+const maxCalls = 1000
+
+// openFiles is how many files a child may have open. A GPU's driver takes some
+// dozens, a video a few.
+const openFiles = 1024
+
+// confined is an engine in child processes, so that a file that crashes a
+// native library costs itself only. This process holds nothing native.
+type confined struct {
+	pool *confine.Pool
+	log  *slog.Logger
+}
+
+// openConfined starts the first child, which tells what it works with. The
+// error has the exit code of a faulty set-up.
+func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*confined, error) {
+	memory := int64(cfg.Limits.Memory)
+	if memory == 0 {
+		memory = memoryShare(cfg.WorkerCount())
+	}
+	pool, err := confine.Open(ctx, confine.Options{
+		Command:  []string{confine.Self, "restored", "job"},
+		Start:    cfg,
+		Limits:   confine.Limits{Memory: memory, Output: int64(cfg.Limits.Output), Files: openFiles},
+		Children: cfg.WorkerCount(),
+		Calls:    maxCalls,
+		Known:    jobErrors,
+		Log:      log,
+	})
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, setupErr(err)
+	}
+	var hello jobHello
+	if err := json.Unmarshal(pool.Hello(), &hello); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	log.Info("model loaded", "model", hello.Model, "sha256", hello.SHA256[:12], "provider", hello.Provider)
+	if hello.Fallback != "" {
+		log.Info("no GPU is used", "reason", hello.Fallback)
+	}
+	return &confined{pool, log}, nil
+}
+
+func (e *confined) close() error { return e.pool.Close() }
+
+// do has a child do a call on the file name. What it leaves behind where it is
+// killed lies in the work folder and in that of the output.
+func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim pipeline.Claim, tell pipeline.Tell) (r jobResult, err error) {
+	call := confine.Call{Kind: kind, Name: name, Args: a}
+	if tell != nil {
+		call.Tell = func(body json.RawMessage) {
+			var p pipeline.VideoProgress
+			if json.Unmarshal(body, &p) == nil {
+				tell(p)
+			}
+		}
+	}
+	if claim != nil {
+		call.Ask = func(ctx context.Context, body json.RawMessage) (any, error) {
+			var out []byte
+			if err := json.Unmarshal(body, &out); err != nil {
+				return nil, err
+			}
+			return claim(ctx, string(out))
+		}
+	}
+	call.Left = func(tag string) {
+		var err error
+		if len(a.Work) > 0 {
+			err = media.RemoveTemps(string(a.Work), tag)
+		}
+		if len(a.Out) > 0 {
+			err = errors.Join(err, media.RemoveTemps(filepath.Dir(string(a.Out)), tag))
+		}
+		if err != nil {
+			e.log.WarnContext(ctx, "temporaries not removed", "file", name, "error", err)
+		}
+	}
+	body, err := e.pool.Do(ctx, call)
+	if err != nil {
+		return r, ofJob(name, err)
+	}
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, fmt.Errorf("%s: result: %w", name, err)
+	}
+	r.Report.Output = string(r.Output)
+	return r, nil
+}
+
+// ofJob adds what an error of a child doesn't say: the file, where the child
+// could not tell it any more, and the setting behind a limit.
+func ofJob(name string, err error) error {
+	var crash *confine.CrashError
+	switch {
+	case errors.Is(err, confine.ErrStart):
+		return daemon.Transient(fmt.Errorf("%s: %w", name, err))
+	case errors.As(err, &crash) && crash.Memory > 0:
+		return fmt.Errorf("%s: %w (limits.memory)", name, err)
+	case errors.As(err, &crash):
+		return fmt.Errorf("%s: %w", name, err)
+	case errors.Is(err, syscall.EFBIG):
+		return fmt.Errorf("%w (limits.output)", err)
+	}
+	return err
+}
+
+// Photo implements engine.
+func (e *confined) Photo(ctx context.Context, in, out string, claim pipeline.Claim) (pipeline.Report, error) {
+	r, err := e.do(ctx, jobPhoto, in, jobArgs{In: []byte(in), Out: []byte(out)}, claim, nil)
+	return r.Report, err
+}
+
+// DryPlan implements engine.
+func (e *confined) DryPlan(ctx context.Context, in string) (pipeline.Plan, error) {
+	r, err := e.do(ctx, jobDryPlan, in, jobArgs{In: []byte(in)}, nil, nil)
+	return r.Plan, err
+}
+
+// PlanVideo implements engine.
+func (e *confined) PlanVideo(ctx context.Context, in, work string, tell pipeline.Tell) (pipeline.Plan, error) {
+	r, err := e.do(ctx, jobPlan, in, jobArgs{In: []byte(in), Work: []byte(work)}, nil, tell)
+	return r.Plan, err
+}
+
+// AnalyseSegment implements engine.
+func (e *confined) AnalyseSegment(ctx context.Context, work string, segment int, careful bool, tell pipeline.Tell) error {
+	_, err := e.do(ctx, jobAnalyse, work, jobArgs{Work: []byte(work), Segment: segment, Careful: careful}, nil, tell)
+	return err
+}
+
+// RenderSegment implements engine.
+func (e *confined) RenderSegment(ctx context.Context, work string, segment int, careful bool, tell pipeline.Tell) error {
+	_, err := e.do(ctx, jobRender, work, jobArgs{Work: []byte(work), Segment: segment, Careful: careful}, nil, tell)
+	return err
+}
+
+// JoinVideo implements engine.
+func (e *confined) JoinVideo(ctx context.Context, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error) {
+	r, err := e.do(ctx, jobJoin, out, jobArgs{Out: []byte(out), Work: []byte(work)}, claim, tell)
+	return r.Report, err
+}
