@@ -5,7 +5,7 @@
 GO      ?= go
 PYTHON  := .deps/venv/bin/python
 # Packages without native code in them: the race detector runs over these.
-PURE    := ./align ./paste ./config ./confine ./daemon
+PURE    := ./align ./paste ./config ./confine ./daemon ./fetch
 
 .PHONY: demo test build lint bench train clean setup test-go test-python
 

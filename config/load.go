@@ -15,7 +15,8 @@ import (
 const envPrefix = "RESTORED_"
 
 // Origins tells for each key where its value came from: "default", "file
-// PATH", "environment NAME" or "flag".
+// PATH:LINE", "environment NAME" or "flag". The watched folders have their
+// keys too where they are set: "watch[0]", "watch[0].in", …
 type Origins map[string]string
 
 // Error is a value, a key or a variable that was refused.
@@ -49,6 +50,7 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 	v.SetConfigType("yaml")
 	v.AllowEmptyEnv(true)
 	cfg := Default()
+	var lines map[string]int
 	var problems []error
 
 	if file != "" {
@@ -56,7 +58,7 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
-		if problems = checkFile(file, data); len(problems) > 0 {
+		if lines, problems = checkFile(file, data); len(problems) > 0 {
 			return nil, nil, errors.Join(problems...)
 		}
 		if err := v.ReadConfig(bytes.NewReader(data)); err != nil {
@@ -79,7 +81,7 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 
 	origins := Origins{"watch": "default"}
 	for _, o := range options {
-		origins[o.key] = origin(v, o.key, file, flags)
+		origins[o.key] = origin(v, o.key, inFile(file, lines[o.key]), flags)
 		if origins[o.key] == "default" {
 			continue
 		}
@@ -92,7 +94,11 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 		}
 	}
 	if v.InConfig("watch") {
-		origins["watch"] = "file " + file
+		for key, line := range lines {
+			if strings.HasPrefix(key, "watch") {
+				origins[key] = inFile(file, line)
+			}
+		}
 		watch, errs := parseWatch(v.Get("watch"))
 		cfg.Watch = watch
 		problems = append(problems, errs...)
@@ -103,7 +109,7 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 	for _, err := range problems {
 		var e *Error
 		if errors.As(err, &e) && e.Origin == "" {
-			e.Origin = origins[strings.SplitN(e.Key, "[", 2)[0]]
+			e.Origin = nearest(origins, e.Key)
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -112,8 +118,26 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 	return &cfg, origins, nil
 }
 
+// inFile is the origin of what stands in a line of the file.
+func inFile(file string, line int) string { return fmt.Sprintf("file %s:%d", file, line) }
+
+// nearest is the origin of a key or, where it isn't set itself, of what it
+// belongs to: watch[0] for watch[0].out.
+func nearest(origins Origins, key string) string {
+	for {
+		if origin, ok := origins[key]; ok {
+			return origin
+		}
+		cut := strings.LastIndexAny(key, ".[")
+		if cut < 0 {
+			return ""
+		}
+		key = key[:cut]
+	}
+}
+
 // origin tells which layer gives the key its value, the uppermost first.
-func origin(v *viper.Viper, key, file string, flags map[string]string) string {
+func origin(v *viper.Viper, key, inFile string, flags map[string]string) string {
 	if _, ok := flags[key]; ok {
 		return "flag"
 	}
@@ -121,7 +145,7 @@ func origin(v *viper.Viper, key, file string, flags map[string]string) string {
 		return "environment " + envName(key)
 	}
 	if v.InConfig(key) {
-		return "file " + file
+		return inFile
 	}
 	return "default"
 }

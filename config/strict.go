@@ -12,26 +12,28 @@ import (
 )
 
 // checkFile finds what viper would pass over in a file: unknown keys, keys
-// given twice, values left empty, sections that are no mappings.
-func checkFile(file string, data []byte) []error {
+// given twice, values left empty, sections that are no mappings. It also tells
+// the line of each key that is set.
+func checkFile(file string, data []byte) (map[string]int, []error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); err != nil {
 		if errors.Is(err, io.EOF) {
-			return nil // an empty file: all defaults
+			return nil, nil // an empty file: all defaults
 		}
-		return []error{fmt.Errorf("configuration: %s: %w", file, err)}
+		return nil, []error{fmt.Errorf("configuration: %s: %w", file, err)}
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return []error{fmt.Errorf("configuration: %s: more than one YAML document", file)}
+		return nil, []error{fmt.Errorf("configuration: %s: more than one YAML document", file)}
 	}
-	c := checker{file: file}
+	c := checker{file: file, lines: map[string]int{}}
 	c.mapping("", doc.Content[0])
-	return c.problems
+	return c.lines, c.problems
 }
 
 type checker struct {
 	file     string
+	lines    map[string]int
 	problems []error
 }
 
@@ -65,6 +67,7 @@ func (c *checker) mapping(prefix string, n *yaml.Node) {
 			continue
 		}
 		seen[key] = true
+		c.lines[key] = name.Line
 		switch {
 		case key == "watch":
 			c.watch(value)
@@ -90,6 +93,7 @@ func (c *checker) watch(n *yaml.Node) {
 	}
 	for i, entry := range n.Content {
 		key := fmt.Sprintf("watch[%d]", i)
+		c.lines[key] = entry.Line
 		if entry.Kind != yaml.MappingNode {
 			c.add(entry, key, "must be a mapping with in and out")
 			continue
@@ -97,6 +101,7 @@ func (c *checker) watch(n *yaml.Node) {
 		seen := map[string]bool{}
 		for j := 0; j+1 < len(entry.Content); j += 2 {
 			name := entry.Content[j]
+			c.lines[key+"."+name.Value] = name.Line
 			switch {
 			case !slices.Contains(watchKeys, name.Value):
 				c.add(name, key+"."+name.Value, "unknown key%s", suggest(name.Value, watchKeys))

@@ -39,3 +39,7 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Suggest is "; did you mean NAME?" for the name nearest to a misspelt one, or
+// "" if none is near.
+func Suggest(wrong string, names []string) string { return suggest(wrong, names) }

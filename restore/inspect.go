@@ -18,20 +18,30 @@ func inspect(m Model) (ports, error) {
 	return h.ports, nil
 }
 
-// readSpec returns the Spec of a model: the one in its metadata, or that of
-// the public family that its inputs fit, with the names of the image input and
-// the output filled in.
+// readSpec returns the Spec of a model: the one in its metadata, the one in
+// its sidecar, or that of the public family that its inputs fit, with the names
+// of the image input and the output filled in.
 func readSpec(m Model, p ports) (Spec, error) {
+	spec, _, err := readSpecOrigin(m, p)
+	return spec, err
+}
+
+// readSpecOrigin is readSpec that also says where the Spec came from.
+func readSpecOrigin(m Model, p ports) (spec Spec, origin string, err error) {
 	text, ok, err := metadata(m, specKey)
 	if err != nil {
-		return Spec{}, err
+		return Spec{}, "", err
 	}
-	var spec Spec
-	if ok {
+	switch {
+	case ok:
+		origin = FromMetadata
 		if spec, err = parseSpec(text); err != nil {
-			return Spec{}, err
+			return Spec{}, "", err
 		}
-	} else {
+	case m.side.Size != 0:
+		spec, origin = m.side.Spec, FromSidecar
+	default:
+		origin = FromFamily
 		size := 0
 		for _, i := range p.in {
 			if isImage(i) && i.Dimensions[2] > 0 {
@@ -39,25 +49,35 @@ func readSpec(m Model, p ports) (Spec, error) {
 			}
 		}
 		if spec, err = matchFamily(namesOf(p.in), namesOf(p.out), size); err != nil {
-			return Spec{}, err
+			return Spec{}, "", err
 		}
+		spec = named(spec, m.side)
 	}
 	if spec.ImageInput == "" {
 		if spec.ImageInput, err = onlyImage(p.in); err != nil {
-			return Spec{}, err
+			return Spec{}, "", err
 		}
 	}
 	if spec.Output == "" {
 		spec.Output = p.out[0].Name
 	}
 	if o, ok := find(p.out, spec.Output); !ok || !isImage(o) {
-		return Spec{}, fmt.Errorf("its output %q isn't an image [N,3,S,S]", spec.Output)
+		return Spec{}, "", fmt.Errorf("its output %q isn't an image [N,3,S,S]", spec.Output)
 	}
 	spec.SHA256 = m.SHA256
 	if spec.Name == "" {
 		spec.Name = m.Name
 	}
-	return spec, nil
+	return spec, origin, nil
+}
+
+// named gives a family's Spec what a sidecar without a Spec knows of the file.
+func named(spec Spec, side Sidecar) Spec {
+	if side.Family != "" {
+		spec.Family = side.Family
+	}
+	spec.Name, spec.Version, spec.Licence, spec.URL = side.Name, side.Version, side.Licence, side.URL
+	return spec
 }
 
 // metadata looks up a key of the file's custom metadata.

@@ -23,7 +23,14 @@ type Model struct {
 	SHA256 string // of its bytes, in hexadecimal
 	path   string // "" if data holds it
 	data   []byte
+	side   Sidecar // what the file beside it says
 }
+
+// Path is where the model's file lies; "" for the one in the binary.
+func (m Model) Path() string { return m.path }
+
+// Sidecar is what the file NAME.json beside the model says.
+func (m Model) Sidecar() Sidecar { return m.side }
 
 // FindModel returns the model of that name: the embedded one, the file at a
 // path that ends in ".onnx", or NAME.onnx in the folder of models.
@@ -38,13 +45,20 @@ func FindModel(name, folder string) (Model, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return Model{}, fmt.Errorf("model %q: %w (built in: %s; others are files NAME.onnx in %s, or a path)", name, err, DefaultModel, folder)
+		return Model{}, fmt.Errorf("model %q: %w (built in: %s; others are files NAME.onnx in %s, or a path; `restored models list` shows them)", name, err, DefaultModel, folder)
 	}
 	defer f.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return Model{}, fmt.Errorf("model %q: read %s: %w", name, path, err)
 	}
-	short := strings.TrimSuffix(filepath.Base(path), ".onnx")
-	return Model{Name: short, SHA256: hex.EncodeToString(h.Sum(nil)), path: path}, nil
+	m := Model{Name: strings.TrimSuffix(filepath.Base(path), ".onnx"), SHA256: hex.EncodeToString(h.Sum(nil)), path: path}
+	if m.side, err = readSidecar(path); err != nil {
+		return Model{}, fmt.Errorf("model %q: %w", name, err)
+	}
+	if own := m.side.SHA256; own != "" && own != m.SHA256 {
+		return Model{}, fmt.Errorf("model %q: %s is of another file (sha256 %.12s…, this one has %.12s…): the file was changed or is damaged; fetch or add it again",
+			name, SidecarPath(path), own, m.SHA256)
+	}
+	return m, nil
 }

@@ -65,6 +65,9 @@ func Open(m Model, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkLicence(m); err != nil {
+		return nil, err
+	}
 	p, err := inspect(m)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", m.Name, err)
@@ -338,3 +341,6 @@ func appendNoise(data []float32, seed uint64, n int64) []float32 {
 	}
 	return data
 }
+
+// Version is ONNX Runtime's, once Startup has loaded it.
+func Version() string { return ort.GetVersion() }

@@ -16,14 +16,14 @@ type Spec struct {
 	Family      string       `json:"family"`
 	Name        string       `json:"name,omitempty"`
 	Version     string       `json:"version,omitempty"`
-	Size        int          `json:"size"`         // S: side of the aligned face in pixels
-	Template    string       `json:"template"`     // landmarks that faces are aligned to: ffhq_512 or arcface_128
-	Range       [2]float32   `json:"range"`        // black and white in the network's input and output
-	ColourOrder string       `json:"colour_order"` // RGB or BGR
+	Size        int          `json:"size,omitzero"`         // S: side of the aligned face in pixels
+	Template    string       `json:"template,omitzero"`     // landmarks that faces are aligned to: ffhq_512 or arcface_128
+	Range       [2]float32   `json:"range,omitzero"`        // black and white in the network's input and output
+	ColourOrder string       `json:"colour_order,omitzero"` // RGB or BGR
 	ImageInput  string       `json:"image_input,omitempty"`
 	Output      string       `json:"output,omitempty"`
 	ExtraInputs []ExtraInput `json:"extra_inputs,omitempty"`
-	Batchable   bool         `json:"batchable"`
+	Batchable   bool         `json:"batchable,omitzero"`
 	SHA256      string       `json:"sha256,omitempty"` // of the file, in hexadecimal
 	Licence     string       `json:"licence,omitempty"`
 	URL         string       `json:"url,omitempty"`

@@ -246,16 +246,21 @@ func (r *aligner) row(path, source string, number int, f detect.Face, c pipeline
 	return r.rows.Write(row)
 }
 
-// encodeCrop writes a planar RGB face of side×side in [0, 1] as an 8-bit PNG.
-func encodeCrop(w io.Writer, planar []float32, side int) error {
+// planarImage makes an 8-bit image of a planar RGB face of side×side in [0, 1].
+func planarImage(planar []float32, side int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, side, side))
 	n := side * side
 	at := func(i int) uint8 { return uint8(math.Round(float64(min(max(planar[i], 0), 1)) * 255)) }
 	for i := range n {
 		img.SetNRGBA(i%side, i/side, color.NRGBA{at(i), at(n + i), at(2*n + i), 255})
 	}
+	return img
+}
+
+// encodeCrop writes a planar RGB face of side×side in [0, 1] as an 8-bit PNG.
+func encodeCrop(w io.Writer, planar []float32, side int) error {
 	buffered := bufio.NewWriter(w)
-	if err := png.Encode(buffered, img); err != nil {
+	if err := png.Encode(buffered, planarImage(planar, side)); err != nil {
 		return err
 	}
 	return buffered.Flush()

@@ -19,15 +19,7 @@ type assets struct {
 // installed (PREFIX/bin beside PREFIX/lib/restored) or as built (bin beside
 // .deps).
 func findAssets(libraries, models string) (assets, error) {
-	var roots []string
-	if exe, err := os.Executable(); err == nil {
-		if exe, err = filepath.EvalSymlinks(exe); err == nil {
-			top := filepath.Dir(filepath.Dir(exe))
-			roots = append(roots, filepath.Join(top, "lib", "restored"), filepath.Join(top, ".deps"))
-		}
-	}
-	roots = append(roots, "/usr/lib/restored")
-
+	roots := assetRoots()
 	var a assets
 	var errs []error
 	libs, err := first(libraries, roots, "onnxruntime", "libonnxruntime.so*")
@@ -36,13 +28,31 @@ func findAssets(libraries, models string) (assets, error) {
 	} else {
 		a.onnxruntime = slices.Max(libs)
 	}
-	dats, err := first(models, roots, "models", "*.dat")
-	if err != nil {
-		errs = append(errs, fmt.Errorf("dlib's models: %w; set paths.models or run `make setup`", err))
-	} else {
-		a.models = filepath.Dir(dats[0])
+	if a.models, err = findModels(models); err != nil {
+		errs = append(errs, err)
 	}
 	return a, errors.Join(errs...)
+}
+
+// findModels is the part of findAssets that finds the folder of models.
+func findModels(named string) (string, error) {
+	dats, err := first(named, assetRoots(), "models", "*.dat")
+	if err != nil {
+		return "", fmt.Errorf("dlib's models: %w; set paths.models or run `make setup`", err)
+	}
+	return filepath.Dir(dats[0]), nil
+}
+
+// assetRoots are the folders that may hold assets.
+func assetRoots() []string {
+	var roots []string
+	if exe, err := os.Executable(); err == nil {
+		if exe, err = filepath.EvalSymlinks(exe); err == nil {
+			top := filepath.Dir(filepath.Dir(exe))
+			roots = append(roots, filepath.Join(top, "lib", "restored"), filepath.Join(top, ".deps"))
+		}
+	}
+	return append(roots, "/usr/lib/restored")
 }
 
 // first returns the files that fit the pattern in the named folder or, if

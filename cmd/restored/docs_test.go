@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
 	"restored/config"
+	"restored/restore"
 )
 
 var update = flag.Bool("update", false, "write the generated documents instead of comparing them")
@@ -64,14 +66,68 @@ An unknown key, a wrong type or a value out of range is an error that names it.
 	generated(t, "docs/configuration.md", b.Bytes())
 }
 
+func TestDocsModels(t *testing.T) {
+	var b bytes.Buffer
+	b.WriteString(`# Models
+
+Made from the code (` + "`go test ./cmd/restored -run Docs -update`" + `).
+
+A restoring network is an ONNX file. PLTrans-S is part of the binary; others lie as ` + "`NAME.onnx`" + ` in the folder of
+models (` + "`paths.models`" + `, where dlib's models lie too) and are chosen by name: ` + "`restore.model: NAME`" + `, ` + "`--model NAME`" + `, or
+by a path that ends in ` + "`.onnx`" + `.
+
+` + "```" + `
+restored models list                # what is known, and what is here
+restored models info codeformer     # licence, source, checksum; inputs and outputs once it is here
+restored models pull --accept-licence codeformer
+restored models verify codeformer   # restores a known face: is the result that face?
+restored models add mine.onnx       # a file of your own
+` + "```" + `
+
+| name | what it is | side | MB | licence |
+|---|---|---|---|---|
+`)
+	for _, e := range restore.Registry() {
+		licence := e.Licence
+		if e.LicenceURL != "" {
+			licence = "[" + e.Licence + "](" + e.LicenceURL + ")"
+		}
+		if e.Terms != "" {
+			licence += "; to be accepted"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %d | %s | %s |\n", e.Name, e.Title, e.Size, orDash(number(e.Bytes/1e6)), licence)
+	}
+	b.WriteString(`
+- **Checksums** are those that others have published for the same addresses. None is called verified before a download
+  of ours has matched it; a file that doesn't match is refused (` + "`--sha256`" + ` names another one, ` + "`--url`" + ` a mirror).
+- **A download** that breaks off goes on where it stopped, by the same command too. The file appears only complete.
+  Only HTTPS is used, through the proxy of ` + "`HTTPS_PROXY`" + `, if any.
+- **Licences** that ask for something are shown and must be accepted before the model is used; ` + "`NAME.json`" + ` beside the
+  model remembers it. A model that was copied there by hand asks for it too: its checksum is known.
+- **` + "`verify`" + `** lets the model restore NASA's portrait of Eileen Collins (public domain), shrunk to a quarter and back, and
+  checks contrast, colours, nearness to the input and identity. It finds exports in float16 that overflow, wrong ranges,
+  swapped colours and wrong templates.
+- **` + "`add`" + `** reads the file: its own metadata (` + "`restored.spec`" + `), or the family whose inputs it has, or else its inputs and
+  outputs. What it can't tell it assumes and says (template, range, colour order), or asks for (` + "`--input NAME=VALUE`" + `).
+`)
+	generated(t, "docs/models.md", b.Bytes())
+}
+
+// allCommands are a command and those below it, without the hidden ones.
+func allCommands(c *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{c}
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			all = append(all, allCommands(sub)...)
+		}
+	}
+	return all
+}
+
 func TestDocsManual(t *testing.T) {
 	root := newRoot()
 	root.DisableAutoGenTag = true
-	commands := append(root.Commands(), root)
-	for _, c := range commands {
-		if !c.IsAvailableCommand() && c != root {
-			continue
-		}
+	for _, c := range allCommands(root) {
 		c.DisableAutoGenTag = true
 		var b bytes.Buffer
 		header := &doc.GenManHeader{Section: "1", Source: "restored", Manual: "restored"}
@@ -99,7 +155,7 @@ func TestDocsReadme(t *testing.T) {
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" `\n()|,;", r) }) {
 		if flag, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(flag, "-") != "" && flag != "help" {
 			found := false
-			for _, c := range root.Commands() {
+			for _, c := range allCommands(root) {
 				found = found || c.Flags().Lookup(flag) != nil
 			}
 			if !found {

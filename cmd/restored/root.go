@@ -35,12 +35,16 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	began := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
-	err := root.ExecuteContext(ctx)
-	if err != nil && !began { // cobra refused the command line
+	cmd, err := root.ExecuteContextC(ctx)
+	refused := err != nil && !began // by cobra, because of the command line
+	if refused {
 		err = &codedError{exitUsage, err}
 	}
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(stderr, "restored:", err)
+	}
+	if refused {
+		fmt.Fprintf(stderr, "See `%s --help`.\n", cmd.CommandPath())
 	}
 	return exitCode(err)
 }
@@ -55,12 +59,16 @@ func newRoot() *cobra.Command {
 		Long: `restored finds the degraded faces in photos, restores them with a neural network
 and writes copies in which everything else is as it was. The originals are only read.
 
+"restored doctor" says what works here; "restored completion --help" how the shell
+completes commands; colours are left out where NO_COLOR is set.
+
 ` + exitHelp,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newRun(), newJob(), newBench(), newEval(), newAlign())
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newServe(), newRun(), newJob(), newBench(), newEval(), newAlign(), newConfig(), newModels(), newDoctor(), newEncoders())
 	return root
 }
 
@@ -73,10 +81,17 @@ func addSettings(cmd *cobra.Command) {
 		i := slices.IndexFunc(docs, func(o config.Option) bool { return o.Key == s.key })
 		f.String(s.flag, "", fmt.Sprintf("`%s`: %s (default %s)", s.key, docs[i].Doc, docs[i].Default))
 	}
+	completeSettings(cmd)
 }
 
 // loadConfig reads the configuration that the command's flags ask for.
 func loadConfig(cmd *cobra.Command) (*config.Config, error) {
+	cfg, _, err := loadOrigins(cmd)
+	return cfg, err
+}
+
+// loadOrigins is loadConfig that also tells where each value came from.
+func loadOrigins(cmd *cobra.Command) (*config.Config, config.Origins, error) {
 	given := map[string]string{}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		for _, s := range settingFlags {
@@ -87,13 +102,13 @@ func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	})
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cfg, _, err := config.Load(file, given)
+	cfg, origins, err := config.Load(file, given)
 	if err != nil {
-		return nil, &codedError{exitUsage, err}
+		return nil, nil, &codedError{exitUsage, err}
 	}
-	return cfg, nil
+	return cfg, origins, nil
 }
 
 // newLogger writes the log for people and for journald: one line an event.

@@ -48,6 +48,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("RESTORED_PATHS_LIBRARIES", filepath.Join(d, "onnxruntime"))
 			env.Setenv("RESTORED_PATHS_MODELS", filepath.Join(d, "models"))
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("NETWORKS", filepath.Join(filepath.Dir(d), "restore", "testdata"))
+			env.Setenv("SERVER", modelServer(env, filepath.Join(filepath.Dir(d), "restore", "testdata")))
 			return samplePhotos(d, env.WorkDir)
 		},
 	})

@@ -87,6 +87,15 @@ def main():
          [scalar("tenth", 0.1), scalar("zero", 0.0), h.make_tensor("shape", T.INT64, [4], [-1, 1, 1, 1])],
          {"restored.spec": spec})
 
+    # For checks of models: one that changes nothing, one that paints the face in one colour.
+    save("copies", [image("input", 512)], [image("output", 512)], [h.make_node("Identity", ["input"], ["output"])])
+    save("solid", [image("input", 512)], [image("output", 512)],
+         [h.make_node("Mul", ["input", "k"], ["z"]), h.make_node("Add", ["z", "k"], ["output"])], [scalar("k", 0.001)])
+
+    # A restorer of no known family: output = gain · picture.
+    save("stranger", [image("picture", 48), h.make_tensor_value_info("gain", T.FLOAT, [1])], [image("better", 48)],
+         [h.make_node("Mul", ["picture", "gain"], ["better"])])
+
     # Faulty ones.
     save("bad_spec", [image("in", 32)], [image("out", 32)], [h.make_node("Neg", ["in"], ["out"])],
          meta={"restored.spec": '{"size":7,"template":"none","range":[1,0],"colour_order":"CMY"}'})

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Setting is the effective value of a key and where it came from.
+type Setting struct {
+	Key    string
+	Value  string // as it would stand in the file, without passwords
+	Origin string // as in Origins
+}
+
+// Settings lists every key with its value and origin, in the order of the
+// sample file; each watched folder gives the keys watch[N].in, .out and
+// .originals. Passwords in URLs are left out.
+func (c *Config) Settings(origins Origins) []Setting {
+	var out []Setting
+	add := func(key, value string) {
+		origin := nearest(origins, key)
+		if strings.HasSuffix(key, ".originals") && origins[key] == "" {
+			origin = "default"
+		}
+		out = append(out, Setting{key, value, origin})
+	}
+	if len(c.Watch) == 0 {
+		add("watch", "[]")
+	}
+	for i, w := range c.Watch {
+		key := fmt.Sprintf("watch[%d]", i)
+		add(key+".in", w.In)
+		add(key+".out", w.Out)
+		add(key+".originals", w.Originals)
+	}
+	for _, o := range options {
+		value := format(o.value(c))
+		if strings.HasSuffix(o.key, ".url") {
+			value = redact(value)
+		}
+		add(o.key, value)
+	}
+	return out
+}
+
+// Problems takes an error of [Load] apart into what it joins.
+func Problems(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range joined.Unwrap() {
+		out = append(out, Problems(e)...)
+	}
+	return out
+}
+
+// Encoders are the values that video.encoder takes.
+func Encoders() []string { return slices.Clone(encoders) }
