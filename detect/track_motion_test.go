@@ -125,42 +125,56 @@ func measure(pts [][5]Point, move func(n int) warp) steadiness {
 
 var motions = []struct {
 	name  string
+	even  bool
 	place func(n int) (x, y, zoom, turn float64)
 }{
-	{"still", func(n int) (x, y, zoom, turn float64) { return 0.3, 0.2, 1, 0 }},
-	{"drift", func(n int) (x, y, zoom, turn float64) { return 0.13 * float64(n), 0.07 * float64(n), 1, 0 }},
-	{"pan", func(n int) (x, y, zoom, turn float64) { return -60 + 1.7*float64(n), 0, 1, 0 }},
-	{"zoom", func(n int) (x, y, zoom, turn float64) { return 0, 0, math.Pow(1.004, float64(n)), 0 }},
-	{"nod", func(n int) (x, y, zoom, turn float64) { return 0, 14 * math.Sin(2*math.Pi*float64(n)/30), 1, 0 }},
-	{"tilt", func(n int) (x, y, zoom, turn float64) { return 0, 0, 1, 12 * math.Sin(2*math.Pi*float64(n)/40) }},
-	{"stops", func(n int) (x, y, zoom, turn float64) {
-		return -30 + 3*max(0, min(float64(n)-20, 20)), 0, 1, 0
-	}},
+	{"still", true, func(n int) (x, y, zoom, turn float64) { return 0.3, 0.2, 1, 0 }},
+	{"drift", true, func(n int) (x, y, zoom, turn float64) { return 0.13 * float64(n), 0.07 * float64(n), 1, 0 }},
+	{"zoom", true, func(n int) (x, y, zoom, turn float64) { return 0, 0, math.Pow(1.005, float64(n)), 0 }},
+	{"nod", false, func(n int) (x, y, zoom, turn float64) { return 0, 14 * math.Sin(2*math.Pi*float64(n)/30), 1, 0 }},
+	{"tilt", false, func(n int) (x, y, zoom, turn float64) { return 0, 0, 1, 12 * math.Sin(2*math.Pi*float64(n)/40) }},
+	{"stops", false, func(n int) (x, y, zoom, turn float64) { return -30 + 3*max(0, min(float64(n)-14, 20)), 0, 1, 0 }},
 }
 
+// In a noisy, compressed film the face is followed in every picture, and its
+// smoothed landmarks neither tremble nor lag.
 func TestTrackMotion(t *testing.T) {
+	const (
+		n       = 48
+		grain   = 8
+		quality = 40
+		// In pixels of the 512-pixel crop; a face of 90 pixels is enlarged 3.3
+		// times there.
+		rms, worst = 0.7, 2.0 // of the error
+		step       = 0.5      // root mean square, of the error's steps
+		worstStep  = 1.2
+		stillStep  = 0.7 // the worst, where the motion is even
+	)
 	tr := tracker(t, TrackOptions{})
-	for _, q := range []struct {
-		name    string
-		grain   float64
-		quality int
-		side    float64
-	}{{"clean 90", 0, 0, 90}, {"grain 8, JPEG 40, 90", 8, 40, 90}, {"JPEG 40, 60", 0, 40, 60}} {
-		for _, m := range motions {
-			f := portrait(t, q.side, m.place)
-			const n = 64
-			tracks := track(t, tr, n, func(i int) *image.Gray { return f.picture(t, i, q.grain, q.quality) })
-			if len(tracks) != 1 || tracks[0].First != 0 || len(tracks[0].Frames) != n {
-				t.Errorf("%s: tracks %d", m.name, len(tracks))
-				continue
+	for _, m := range motions {
+		f := portrait(t, 90, m.place)
+		tracks := track(t, tr, n, func(i int) *image.Gray { return f.picture(t, i, grain, quality) })
+		if len(tracks) != 1 || tracks[0].First != 0 || len(tracks[0].Frames) != n {
+			t.Errorf("%s: %d tracks, want one in all %d pictures", m.name, len(tracks), n)
+			continue
+		}
+		raw := make([][5]Point, n)
+		for i, fr := range tracks[0].Frames {
+			raw[i] = fr.Landmarks
+			if !fr.Seen || fr.Repeat {
+				t.Errorf("%s: picture %d: seen %v, repeat %v", m.name, i, fr.Seen, fr.Repeat)
 			}
-			raw := make([][5]Point, n)
-			for i, fr := range tracks[0].Frames {
-				raw[i] = fr.Landmarks
-			}
-			r, s := measure(raw, f.move), measure(Smooth(tracks[0].Frames), f.move)
-			t.Logf("%s: %s: raw error %.2f, worst %.2f, step %.2f, worst %.2f; smooth %.2f, %.2f, %.2f, %.2f", q.name, m.name,
-				r.err, r.worst, r.step, r.worstStep, s.err, s.worst, s.step, s.worstStep)
+		}
+		r, s := measure(raw, f.move), measure(Smooth(tracks[0].Frames), f.move)
+		t.Logf("%-6s error %.2f (worst %.2f), step %.2f (worst %.2f); raw %.2f (%.2f), %.2f (%.2f)",
+			m.name, s.err, s.worst, s.step, s.worstStep, r.err, r.worst, r.step, r.worstStep)
+		limit := worstStep
+		if m.even {
+			limit = stillStep
+		}
+		if s.err > rms || s.worst > worst || s.step > step || s.worstStep > limit {
+			t.Errorf("%s: error %.2f (worst %.2f), step %.2f (worst %.2f), want %.2f (%.2f), %.2f (%.2f)",
+				m.name, s.err, s.worst, s.step, s.worstStep, rms, worst, step, limit)
 		}
 	}
 }
