@@ -73,3 +73,51 @@ func BenchmarkLandmarks(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTrack sets following a face, per picture, beside a scan of the same
+// pictures. They move, so that none repeats.
+func BenchmarkTrack(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		w, h int
+	}{{"480p", 640, 480}, {"720p", 1280, 720}, {"1080p", 1920, 1080}} {
+		img := scene(b, c.w+16, c.h)
+		whole := lumaOf(b, img, c.w+16, c.h).gray()
+		none := image.NewGray(whole.Rect)
+		for i := range none.Pix {
+			none.Pix[i] = uint8(i / 1000)
+		}
+		at := func(g *image.Gray, i int) *image.Gray {
+			x := max(i%32-16, 16-i%32)
+			return g.SubImage(image.Rect(x, 0, x+c.w, c.h)).(*image.Gray)
+		}
+		for _, v := range []struct {
+			name string
+			g    *image.Gray
+		}{{"face", whole}, {"none", none}} {
+			b.Run(c.name+"/track/"+v.name, func(b *testing.B) {
+				tr, err := NewTracker(TrackOptions{Models: models(b)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer tr.Close()
+				for i := 0; b.Loop(); i++ {
+					if err := tr.Add(context.Background(), at(v.g, i)); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if tracks, err := tr.Finish(context.Background()); err != nil || len(tracks) > 1 {
+					b.Fatal(len(tracks), err)
+				}
+			})
+		}
+		b.Run(c.name+"/scan", func(b *testing.B) {
+			d := detector(b, Options{MaxPixels: defaultTrackPixels})
+			for i := 0; b.Loop(); i++ {
+				if _, err := d.Detect(context.Background(), at(whole, i)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

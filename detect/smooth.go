@@ -1,6 +1,9 @@
 package detect
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // SmoothRadius is how many pictures to either side Smooth looks at: what lies
 // further makes no difference.
@@ -18,7 +21,7 @@ const (
 const (
 	// noiseReach is from how many pictures to either side the noise is learned,
 	// widthReach over how many the windows' widths are evened.
-	noiseReach = 10
+	noiseReach = 8
 	widthReach = 4
 	// leastNoise, in pixels, is taken for granted.
 	leastNoise = 0.3
@@ -31,7 +34,7 @@ const (
 
 // widths are the half-widths of the windows that are tried, in pictures. With
 // what is added to it, the widest stays within SmoothRadius.
-var widths = [...]float64{2.5, 3.5, 5, 7, 10, 14}
+var widths = [...]float64{1.6, 2.5, 3.5, 5, 7, 10, 13}
 
 // Smooth gives the landmarks of a track's consecutive pictures without the
 // predictor's noise and without lag: each is a robust local parabola through
@@ -158,24 +161,29 @@ func (g *group) learnNoise(weight []float64) {
 	}
 }
 
-// outliers sets keep to 0 where a picture's value stands out by itself.
+// outliers sets keep to 0 where a picture's value stands out by itself: neither
+// the motion before nor that after leads to it, nor the way between.
 func (g *group) outliers(keep []float64) {
 	n := len(g.pixel)
+	const limit = 7 // times the noise
 	off := make([]float64, n)
 	for i := 2; i < n-2; i++ {
-		var sum float64
+		var before, after, between float64
 		for _, c := range g.channels {
-			d := (c[i] - (4*(c[i-1]+c[i+1])-c[i-2]-c[i+2])/6) * g.pixel[i]
-			sum += d * d
+			before += sq(c[i] - 2*c[i-1] + c[i-2])
+			after += sq(c[i] - 2*c[i+1] + c[i+2])
+			between += sq(c[i] - (4*(c[i-1]+c[i+1])-c[i-2]-c[i+2])/6)
 		}
-		off[i] = math.Sqrt(sum / float64(len(g.channels)))
+		off[i] = math.Sqrt(min(before, after, between)/float64(len(g.channels))) * g.pixel[i]
 	}
 	for i := 2; i < n-2; i++ {
-		if off[i] > 6*g.noise[i] && off[i] > 1.3*max(off[i-2], off[i-1], off[i+1], off[i+2]) {
+		if off[i] > limit*g.noise[i] && off[i] > max(off[i-2], off[i-1], off[i+1], off[i+2]) {
 			keep[i] = 0
 		}
 	}
 }
+
+func sq(v float64) float64 { return v * v }
 
 // smooth replaces the channels by their smooth course.
 func (g *group) smooth(weight []float64) {
@@ -186,7 +194,7 @@ func (g *group) smooth(weight []float64) {
 	}
 	least := make([]float64, n)
 	for i := range least {
-		least[i] = min(logs[max(0, i-1)], logs[i], logs[min(n-1, i+1)])
+		least[i] = slices.Min(logs[max(0, i-widthReach):min(n, i+widthReach+1)])
 	}
 	smooth := make([][]float64, len(g.channels))
 	for c := range smooth {

@@ -73,14 +73,13 @@ func (t *Tracker) finish(p *path) error {
 			}
 			if ok {
 				p.confirm(p.sure, score)
+			} else {
+				p.miss()
 			}
 		}
 	}
-	enough := 2
-	if shot <= t.opt.Every {
-		enough = 1
-	}
-	if len(p.scores) < enough || median(p.scores) < t.opt.Threshold || slices.Max(p.scores) < t.opt.Threshold+sure {
+	if len(p.scores) < min(2, p.scans) || median(p.scores) < t.opt.Threshold ||
+		slices.Max(p.scores) < t.opt.Threshold+sure {
 		return nil
 	}
 	t.done = append(t.done, p)

@@ -20,6 +20,7 @@ type path struct {
 	first  int
 	steps  []step
 	scores []float64 // of the scans that found it
+	scans  int       // how many there were, also those that didn't
 	sure   int       // last picture that has the face for certain
 	found  int       // last picture in which a scan found it
 	missed bool      // a scan since found didn't
@@ -86,6 +87,7 @@ func (p *path) unsee(n int) {
 // confirm notes that a scan found the face in picture n, the newest.
 func (p *path) confirm(n int, score float64) {
 	p.scores = append(p.scores, score)
+	p.scans++
 	p.missed = false
 	p.sure, p.found = n, n
 	p.known = p.thumb
@@ -94,6 +96,7 @@ func (p *path) confirm(n int, score float64) {
 // miss notes that a scan didn't.
 func (p *path) miss() {
 	p.missed = true
+	p.scans++
 	p.sure = min(p.sure, p.found)
 }
 
