@@ -100,7 +100,7 @@ type analyser struct {
 func (e *Engine) analyse(ctx context.Context, w *worker, p *Plan, segment int, careful bool, tell Tell) (_ *analysis, err error) {
 	s, base := p.Segments[segment], p.Video.Stream().TimeBase
 	margin := base.Ticks(overlap)
-	read := media.ReadOptions{From: s.From, To: s.To, Bwdif: p.Encoding.Deinterlaced, Threads: decoderThreads(careful)}
+	read := media.ReadOptions{From: s.From, To: s.To, Bwdif: p.Encoding.Deinterlaced, Direct: p.Index.Direct, Threads: decoderThreads(careful)}
 	if s.From != media.NoTime {
 		read.From -= margin
 	}

@@ -68,7 +68,7 @@ func (e *Engine) CompareVideos(ctx context.Context, in, out string) (c Compariso
 	if err != nil {
 		return c, err
 	}
-	first, err := media.OpenReader(ctx, &p.Video, media.ReadOptions{From: media.NoTime, To: media.NoTime, Bwdif: p.Encoding.Deinterlaced})
+	first, err := media.OpenReader(ctx, &p.Video, media.ReadOptions{From: media.NoTime, To: media.NoTime, Bwdif: p.Encoding.Deinterlaced, Direct: p.Index.Direct})
 	if err != nil {
 		return c, err
 	}

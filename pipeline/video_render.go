@@ -53,7 +53,7 @@ func (e *Engine) render(ctx context.Context, p *Plan, l *links, work string, seg
 	}
 	s := p.Segments[segment]
 	r, err := media.OpenReader(ctx, &p.Video, media.ReadOptions{
-		From: s.From, To: s.To, Bwdif: p.Encoding.Deinterlaced, Threads: decoderThreads(careful),
+		From: s.From, To: s.To, Bwdif: p.Encoding.Deinterlaced, Direct: p.Index.Direct, Threads: decoderThreads(careful),
 	})
 	if err != nil {
 		return VideoMillis{}, err
