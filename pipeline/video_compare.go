@@ -20,7 +20,7 @@ const (
 	stillPixel = 4.0 / 255
 	// stillFace is the mean change of the luma in a face's box, on the scale of
 	// 0 to 255, below which there is no motion.
-	stillFace = 1.0
+	stillFace = 0.5
 	// compareSize is the side of the crops that are compared.
 	compareSize = 512
 )

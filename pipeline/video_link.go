@@ -300,8 +300,6 @@ func (e *Engine) decide(p *Plan, threads []*thread, i int) {
 		v.Decision = FaceBrief
 	case v.Size < e.o.Detect.MinFace:
 		v.Decision = FaceSmall
-	case v.Score < e.o.Detect.Threshold:
-		v.Decision = FaceUnsure
 	case len(samples) == 0:
 		v.Decision = FaceLandmarks
 	case v.Degradation < e.o.SharpBelow:

@@ -10,27 +10,39 @@ import (
 	"restored/restore"
 )
 
-// A patch is a restored face of a picture, kept for the pictures that repeat it.
-type patch struct{ face paste.Face }
+// A patch is a restored face of a picture, kept for the picture after it.
+type patch struct {
+	track int
+	face  paste.Face
+}
 
 // restore does the work on one picture: crops of its faces, the model, the
-// residuals into its planes. A picture that repeats an earlier one, which may still
-// be in work, gets the same.
-func (v *renderer) restore(ctx context.Context, s *shot, wanted []wantedFace, earlier *shot) error {
-	if earlier != nil {
+// residuals into its planes. before is the picture before it, which may still be in
+// work, or nil: its faces steady these, and a picture that repeats it gets the same.
+func (v *renderer) restore(ctx context.Context, s *shot, wanted []wantedFace, before *shot) error {
+	repeated := before != nil && repeats(wanted)
+	if !repeated {
+		if err := v.patches(ctx, s, wanted); err != nil {
+			return err
+		}
+	}
+	if before != nil {
 		select {
-		case <-earlier.done:
+		case <-before.done:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		s.patches = earlier.patches
-		if earlier.err != nil {
-			return earlier.err
-		}
-	}
-	if s.patches == nil {
-		if err := v.patches(ctx, s, wanted); err != nil {
-			return err
+		switch {
+		case before.err != nil:
+			return before.err
+		case repeated && before.patches != nil:
+			s.patches = before.patches
+		case repeated: // the one before was left alone
+			if err := v.patches(ctx, s, wanted); err != nil {
+				return err
+			}
+		default:
+			v.steady(s, before)
 		}
 	}
 	start := time.Now()
@@ -45,7 +57,7 @@ func (v *renderer) restore(ctx context.Context, s *shot, wanted []wantedFace, ea
 		return fmt.Errorf("paste: %w", err)
 	}
 	s.faces = len(faces)
-	s.ms.Paste = millis(start)
+	s.ms.Paste += millis(start)
 	return nil
 }
 
@@ -73,10 +85,23 @@ func (v *renderer) patches(ctx context.Context, s *shot, wanted []wantedFace) er
 			return err
 		}
 		s.ms.Model += float64(took.Microseconds()) / 1000
-		s.patches = append(s.patches, patch{paste.Face{
+		s.patches = append(s.patches, patch{w.track.ID, paste.Face{
 			Before: before, After: after, Size: spec.Size, ToCrop: to,
 			Landmarks: maskLandmarks(m, points), Blend: w.blend, Grain: v.e.o.Video.Grain,
 		}})
 	}
 	return nil
+}
+
+// steady takes the model's flicker out of the faces that the picture before has too.
+func (v *renderer) steady(s, before *shot) {
+	start := time.Now()
+	for _, p := range s.patches {
+		for _, last := range before.patches {
+			if last.track == p.track {
+				steady(p.face.Before, p.face.After, last.face.Before, last.face.After, p.face.Size)
+			}
+		}
+	}
+	s.ms.Paste += millis(start)
 }

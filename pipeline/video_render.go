@@ -153,9 +153,6 @@ func (v *renderer) read(ctx context.Context, r *media.Reader, queue chan<- *shot
 			close(s.done) // untouched
 		default:
 			earlier := before
-			if !repeats(wanted) {
-				earlier = nil
-			}
 			go func() {
 				defer close(s.done)
 				s.err = v.restore(ctx, s, wanted, earlier)
