@@ -40,7 +40,7 @@ func (t *Tracker) expire() error {
 	for _, p := range t.live {
 		over := p.lost >= 0 && t.n-p.lost >= t.pictures(patience) ||
 			p.missed && t.n-p.found >= t.pictures(patience) ||
-			p.cut && t.cuts.before == nil
+			p.cut && t.cuts.before == nil || t.hopeless(p)
 		if !over {
 			kept = append(kept, p)
 		} else if err := t.finish(p); err != nil {
@@ -49,6 +49,13 @@ func (t *Tracker) expire() error {
 	}
 	t.live = kept
 	return failed
+}
+
+// hopeless says that a path needn't be followed any longer, as it won't be kept.
+func (t *Tracker) hopeless(p *path) bool {
+	const proven = 5 // scans
+	return p.missed && len(p.scores) == 1 && p.scores[0] < t.opt.Threshold ||
+		len(p.scores) >= proven && median(p.scores) < t.opt.Threshold-hopeful/2
 }
 
 // finish ends a path at its last sure picture. It is kept if it is a face.
