@@ -57,8 +57,10 @@ const (
 type Track struct {
 	First  int          // number of the first picture, from 0
 	Frames []TrackFrame // one for each picture from First
-	Score  float64      // median of the scans' scores; as Face.Score
-	Scans  int          // how many scans found the face
+	// Score is the median of the scans' scores, as Face.Score. It is under the
+	// threshold where a face was seen plainly in a few scans and badly in most.
+	Score float64
+	Scans int // how many scans found the face
 }
 
 // TrackFrame is a track's face in one picture, in that picture's pixels.
