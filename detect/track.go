@@ -58,8 +58,10 @@ type Track struct {
 	ID     int          // as Live gave it
 	First  int          // number of the first picture, from 0
 	Frames []TrackFrame // one for each picture from First
-	Score  float64      // median of the scans' scores; as Face.Score
-	Scans  int          // how many scans found the face
+	// Score is the median of the scans' scores, as Face.Score. It is under the
+	// threshold where a face was seen plainly in a few scans and badly in most.
+	Score float64
+	Scans int // how many scans found the face
 	// FromCut and ToCut say that the track begins and ends with its shot, or with
 	// the sequence, and not by a face that comes or goes.
 	FromCut, ToCut bool

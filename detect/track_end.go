@@ -40,7 +40,7 @@ func (t *Tracker) expire() error {
 	for _, p := range t.live {
 		over := p.lost >= 0 && t.n-p.lost >= t.pictures(patience) ||
 			p.missed && t.n-p.found >= t.pictures(patience) ||
-			p.cut && t.cuts.before == nil
+			p.cut && t.cuts.before == nil || t.hopeless(p)
 		if !over {
 			kept = append(kept, p)
 		} else if err := t.finish(p); err != nil {
@@ -49,6 +49,24 @@ func (t *Tracker) expire() error {
 	}
 	t.live = kept
 	return failed
+}
+
+// hopeless says that a path needn't be followed any longer, as it won't be kept.
+func (t *Tracker) hopeless(p *path) bool {
+	const proven = 5 // scans
+	return p.missed && len(p.scores) == 1 && p.scores[0] < t.opt.Threshold ||
+		len(p.scores) >= proven && !t.face(p, hopeful/2)
+}
+
+// face says whether a path's scores are those of a face, or fall short of that by
+// slack at most: half of them over the threshold and one plainly so, or two so
+// plainly that it may be seen badly for the rest.
+func (t *Tracker) face(p *path, slack float64) bool {
+	const plainly = 0.35
+	s := slices.Clone(p.scores)
+	slices.Sort(s)
+	n, least := len(s), t.opt.Threshold-slack
+	return median(s) >= least && s[n-1] >= least+sure || n > 1 && s[n-2] >= least+plainly
 }
 
 // finish ends a path at its last sure picture. It is kept if it is a face.
@@ -78,8 +96,7 @@ func (t *Tracker) finish(p *path) error {
 			}
 		}
 	}
-	if len(p.scores) < min(2, p.scans) || median(p.scores) < t.opt.Threshold ||
-		slices.Max(p.scores) < t.opt.Threshold+sure {
+	if len(p.scores) < min(2, p.scans) || !t.face(p, 0) {
 		return nil
 	}
 	t.done = append(t.done, p)

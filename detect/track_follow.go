@@ -134,7 +134,7 @@ func (t *Tracker) follow(ctx context.Context, pic *picture) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("detect: %w", err)
 		}
-		l, ok, err := t.seek(pic, p.predict(n), &p.thumb)
+		l, ok, err := t.seek(pic, p.predict(), &p.thumb)
 		if err != nil {
 			return err
 		}

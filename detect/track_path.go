@@ -140,8 +140,8 @@ func (f frame) between(g frame, k float64) frame {
 
 func (f frame) degrees() float64 { return math.Atan2(f.ay, f.ax) * 180 / math.Pi }
 
-// predict is where the face should be in picture n, at whose end the path is.
-func (p *path) predict(n int) frame {
+// predict is where the face should be in the next picture.
+func (p *path) predict() frame {
 	last := p.steps[len(p.steps)-1]
 	f := fitFrame(last.pts)
 	if p.lost >= 0 || len(p.steps) < 2 {

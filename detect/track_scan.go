@@ -175,6 +175,9 @@ func (t *Tracker) begin(pic *picture, c candidate, l look) error {
 	p.see(n, l)
 	p.confirm(n, c.score)
 	t.live = append(t.live, p)
+	if c.score < t.opt.Threshold {
+		return nil // most of these are none: not worth the time
+	}
 	return t.grow(p)
 }
 

@@ -10,8 +10,8 @@ import (
 
 func steady(n int) (x, y, zoom, turn float64) { return 0.4 * float64(n), 0, 1, 0 }
 
-// other is a picture of another face, elsewhere.
-func other(t *testing.T, n int) *image.Gray {
+// other are pictures of another face, elsewhere.
+func other(t *testing.T) func(n int) *image.Gray {
 	img := sample(t, "biden.jpg")
 	src := lumaOf(t, img, img.Rect.Dx()/4, img.Rect.Dy()/4)
 	faces := detect(t, detector(t, Options{}), src.gray())
@@ -19,7 +19,9 @@ func other(t *testing.T, n int) *image.Gray {
 		t.Fatalf("biden.jpg: %d faces", len(faces))
 	}
 	f := fitFrame(faces[0].Landmarks)
-	return warp{from: f.at(0.5, 0.5), to: Point{110 - 0.3*float64(n), 130}, scale: 100 / f.side()}.render(src, 320, 240)
+	return func(n int) *image.Gray {
+		return warp{from: f.at(0.5, 0.5), to: Point{110 - 0.3*float64(n), 130}, scale: 100 / f.side()}.render(src, 320, 240)
+	}
 }
 
 // spans are the first and last pictures of tracks.
@@ -52,7 +54,7 @@ func TestTracks(t *testing.T) {
 			return g
 		}
 	}
-	second := make(map[int]*image.Gray)
+	second := other(t)
 	for _, c := range []struct {
 		name    string
 		n       int
@@ -73,10 +75,7 @@ func TestTracks(t *testing.T) {
 			if i < 21 {
 				return show(i)
 			}
-			if second[i] == nil {
-				second[i] = other(t, i)
-			}
-			return second[i]
+			return second(i)
 		}, [][2]int{{0, 20}, {21, 32}}, 0, 0, 0},
 		{"a flash is no cut", 30, func(i int) *image.Gray {
 			g := show(i)
@@ -133,9 +132,10 @@ func TestTracks(t *testing.T) {
 // Two faces that stand still are two tracks; what is filled lies on the way.
 func TestTrackTwoFaces(t *testing.T) {
 	f := portrait(t, 80, func(n int) (x, y, zoom, turn float64) { return 60 - 0.5*float64(n), 0, 1, 0 })
+	second := other(t)
 	tracks := track(t, tracker(t, TrackOptions{}), 24, func(i int) *image.Gray {
 		g := f.picture(t, i, 0, 0)
-		o := other(t, i)
+		o := second(i)
 		for y := range 240 {
 			copy(g.Pix[y*g.Stride:][:150], o.Pix[y*o.Stride+30:][:150])
 		}

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// stillPixel is the change of a pixel of an aligned crop from one picture to the
-	// next, on the scale of 0 to 1, below which the face holds still there.
-	stillPixel = 4.0 / 255
+	// stillBlock is the mean change of a block of an aligned crop (see steadyBlock) from
+	// one picture to the next, on the scale of 0 to 1, below which the face holds still there.
+	stillBlock = 1.5 / 255
 	// stillFace is the mean change of the luma in a face's box, on the scale of
 	// 0 to 255, below which there is no motion.
 	stillFace = 0.5
@@ -30,7 +30,7 @@ type Comparison struct {
 	Frames int64 `json:"frames"`
 	Faces  int64 `json:"faces"` // pairs of consecutive crops of one face
 	// FlickerIn and FlickerOut are the mean absolute differences, on the scale of
-	// 0 to 255, between consecutive aligned crops, over the pixels in the
+	// 0 to 255, between consecutive aligned crops, over the blocks in the
 	// middle of the face that hold still in the original.
 	FlickerIn  float64 `json:"flicker_in"`
 	FlickerOut float64 `json:"flicker_out"`
@@ -92,7 +92,7 @@ type meter struct {
 	smooth [][][5]detect.Point // by track
 	last   map[int]*look       // of each track, in the picture before
 	c      Comparison
-	pixels float64 // that held still
+	blocks float64 // that held still
 	wrong  float64 // squared error outside faces
 	count  float64
 }
@@ -124,9 +124,9 @@ func (m *meter) all(ctx context.Context, first, second *media.Reader) (Compariso
 		}
 		m.c.Frames++
 	}
-	if m.pixels > 0 {
-		m.c.FlickerIn *= 255 / m.pixels
-		m.c.FlickerOut *= 255 / m.pixels
+	if m.blocks > 0 {
+		m.c.FlickerIn *= 255 / m.blocks
+		m.c.FlickerOut *= 255 / m.blocks
 	}
 	if m.count > 0 {
 		m.c.Outside = 10 * math.Log10(255*255/max(m.wrong/m.count, 1e-9))
@@ -187,18 +187,15 @@ func (m *meter) look(a, b *frame.Planar, box image.Rectangle, landmarks [5]detec
 func (m *meter) pair(a, b *look) {
 	m.c.Faces++
 	const lo, hi = compareSize / 4, compareSize * 3 / 4
-	for c := range 3 {
-		for y := lo; y < hi; y++ {
-			for x := lo; x < hi; x++ {
-				i := (c*compareSize+y)*compareSize + x
-				in := math.Abs(float64(a.in[i] - b.in[i]))
-				if in >= stillPixel {
-					continue
-				}
-				m.pixels++
-				m.c.FlickerIn += in
-				m.c.FlickerOut += math.Abs(float64(a.out[i] - b.out[i]))
+	for y := lo; y < hi; y += steadyBlock {
+		for x := lo; x < hi; x += steadyBlock {
+			in := blockChange(a.in, b.in, compareSize, x, y)
+			if in >= stillBlock {
+				continue
 			}
+			m.blocks++
+			m.c.FlickerIn += float64(in)
+			m.c.FlickerOut += float64(blockChange(a.out, b.out, compareSize, x, y))
 		}
 	}
 	if len(a.luma) != len(b.luma) || a.box != b.box && a.box.Sub(a.box.Min) != b.box.Sub(b.box.Min) {

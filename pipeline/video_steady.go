@@ -43,6 +43,11 @@ func steady(before, after, lastBefore, lastAfter []float32, size int) {
 // stillness is the share of the picture before in a block: steadyShare where
 // nothing changes, 0 where steadyChange or more does.
 func stillness(a, b []float32, size, x0, y0 int) float32 {
+	return steadyShare * max(0, 1-blockChange(a, b, size, x0, y0)/steadyChange)
+}
+
+// blockChange is the mean absolute difference of two crops in the block from (x0, y0).
+func blockChange(a, b []float32, size, x0, y0 int) float32 {
 	x1, y1 := min(x0+steadyBlock, size), min(y0+steadyBlock, size)
 	var sum float32
 	for c := range 3 {
@@ -55,8 +60,7 @@ func stillness(a, b []float32, size, x0, y0 int) float32 {
 			}
 		}
 	}
-	mean := sum / float32(3*(x1-x0)*(y1-y0))
-	return steadyShare * max(0, 1-mean/steadyChange)
+	return sum / float32(3*(x1-x0)*(y1-y0))
 }
 
 // shareRow interpolates the blocks' shares, which stand for their centres, along row y.
