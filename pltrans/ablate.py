@@ -27,7 +27,7 @@ VARIANTS: Dict[str, Dict[str, Any]] = {
     "w/o DIFF": {"use_diffusion": False},
     "w/o LT": {"use_phi": False},
     "w/o DWT": {"use_dwt": False},
-    "Eq. 4 alone": {"latent_match": 0.0},  # the diffusion learns from clear faces' latents only
+    "Eq. 4 alone": {"regularise": 0.0},  # the diffusion learns from clear faces' latents only
 }
 FACTORS = (4.0, 8.0, 16.0, 32.0)
 STEPS = (0, 4, 8)
