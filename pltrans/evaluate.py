@@ -2,7 +2,8 @@
 
     python -m pltrans.evaluate --model restore/models/pltrans-s.onnx --faces VALFACES --out OUT
 
-writes OUT/table.md, OUT/faces.json (every figure of every face) and OUT/sheet.jpg. PSNR, SSIM, dlib's identity
+writes OUT/table.md, OUT/faces.json (every figure of every face) and OUT/sheet.jpg. `auto` are the steps that `restored`
+takes (steps.py). PSNR, SSIM, dlib's identity
 distance and gradient energy are always measured; LPIPS, FID and CosFace's similarity (IDS) with networks that
 the user gives as TorchScript files, as their licences don't let us ship them:
 
@@ -31,6 +32,7 @@ from .degrade import degrade, draw, draw_clean
 from .identity import Identity
 from .measures import frechet, gradient_energy, psnr, skin_tone, ssim
 from .restorers import Restore, at_steps, bicubic, by_spec, noise_for, ours, untouched
+from .steps import auto, octaves
 
 # The paper's Table 2: FID, LPIPS, PSNR, IDS on 2,000 faces of CelebA-Test at x16, x32 and x64. Other faces than ours.
 PAPER = {
@@ -126,10 +128,10 @@ def compare(restorers: Dict[str, Restore], judges: Judges, cfg: Config, files: S
         seen: Dict[str, List[np.ndarray]] = {}
         for i, path in enumerate(files):
             x, y = pair(path, i, b, cfg, seed)
-            tone = skin_tone(y)
+            tone, measured = skin_tone(y), octaves(x) if cfg.size == 512 else None
             outputs = {name: restore(x, path.name, b) for name, restore in restorers.items()}
             for name, r in outputs.items():
-                faces.append({"face": "/".join(path.parts[-2:]), "kind": kinds.get(path, "unknown"), "tone": tone, "b": b,
+                faces.append({"face": "/".join(path.parts[-2:]), "kind": kinds.get(path, "unknown"), "tone": tone, "b": b, "octaves": measured,
                               "restorer": name, **judges.measure(r, y)})
                 if judges.fid is not None:
                     seen.setdefault(name, []).append(judges.features(r))
@@ -222,6 +224,8 @@ def main() -> None:
     run, cfg = ours(a.model, a.threads)
     restorers: Dict[str, Restore] = {"input": untouched, "bicubic": bicubic}
     restorers.update({f"{n} steps": at_steps(run, cfg, int(n)) for n in a.steps.split(",")})
+    if cfg.size == 512:
+        restorers["auto"] = auto(run, cfg)
     for item in a.restorer:
         name, _, path = item.partition("=")
         restorers[name] = by_spec(Path(path), a.threads)
