@@ -122,6 +122,8 @@ def _store_half(g: onnx.GraphProto) -> None:
         array = numpy_helper.to_array(tensor)
         if array.dtype != np.float32 or array.size < FP16_FROM or np.abs(array).max() > 6e4:
             continue
+        if tensor.name.endswith("_scale"):  # of int8: small, and read by the quantised operators themselves
+            continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), name + ".half"))
         casts.append(helper.make_node("Cast", [name + ".half"], [name], name=name + ".cast", to=TensorProto.FLOAT))

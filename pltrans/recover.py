@@ -5,18 +5,19 @@
 `train --start` uses it; the file's weights become those of the stage before. Convolutions and matrices keep their names
 in the file; what the exporter folds is found by the graph's structure: the scale and shift behind every normalisation
 (they come in the order in which the network runs), and r of Eq. 6 in front of its softmax. Stage 1's own head of G
-(`G.whole`) isn't exported: it is new, and only stage 1 and the applications use it. The frozen teacher of `restore` and
+(`G.whole`) isn't exported: only stage 1 and the applications use it, and `fit_whole` makes one for the latter. The frozen teacher of `restore` and
 `finish` is lost too: E and the maps of the file take its place.
 """
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
@@ -135,6 +136,29 @@ def network(graph: onnx.ModelProto, cfg: Config) -> PLTrans:
         state[name] = torch.from_numpy(found[name].copy()).reshape(old.shape)
     model.load_state_dict(state)
     return model
+
+
+@torch.no_grad()
+def fit_whole(model: PLTrans, faces: Iterable[Tensor]) -> None:
+    """Make G.whole anew: the convolution that gives clear faces [1,3,S,S] back from G's last features, by least squares.
+
+    It lets a recovered network decode latents to pictures without skips (applications.py).
+    """
+    head, r = model.G.whole, model.cfg.unshuffle
+    gram, target, kept = 0.0, 0.0, []
+    handle = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    for y in faces:
+        q = model.E(y)
+        model.G(model.latent(q, model.maps.encode(q)[0]), None)
+        columns = F.unfold(kept.pop().float(), 3, padding=1)[0].t().double()
+        columns = torch.cat([columns, torch.ones(len(columns), 1, dtype=columns.dtype)], 1)
+        wanted = F.pixel_unshuffle(y, r).flatten(2)[0].t().double()
+        gram, target = gram + columns.t() @ columns, target + columns.t() @ wanted
+    handle.remove()
+    ridge = 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    found = torch.linalg.solve(gram + ridge, target).t().float()
+    head.weight.copy_(found[:, :-1].reshape(head.weight.shape))
+    head.bias.copy_(found[:, -1])
 
 
 def metadata(graph: onnx.ModelProto) -> Dict[str, Any]:

@@ -90,3 +90,23 @@ def test_the_shipped_file_comes_back():
     blurred = to_tensor([degrade(face(), Degradation(2.0, 4.0, 3.0, 80, i)) for i in range(3)])
     figures = export.parity(model.eval(), SHIPPED.read_bytes(), blurred)
     assert figures["torch_vs_onnx"] < 0.01 < figures["residual"]
+
+
+def test_a_head_for_pictures_is_fitted(network, faces):
+    y = [to_tensor([Faces(faces, tiny()).face(p)]) for p in sorted(faces.rglob("*.png"))]
+
+    def error():
+        total = 0.0
+        with torch.no_grad():
+            for face_ in y:
+                q = network.E(face_)
+                total += float(((network.G(network.latent(q, network.maps.encode(q)[0]), None) - face_) ** 2).mean())
+        return total
+
+    before = error()
+    recover.fit_whole(network, y)
+    best = error()
+    assert best < 0.9 * before
+    with torch.no_grad():
+        network.G.whole.bias.add_(0.02)
+    assert error() > best
