@@ -201,6 +201,23 @@ def markdown(rows: Sequence[Dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def wide(rows: Sequence[Dict[str, Any]]) -> str:
+    """The summary with a line per group and degradation: PSNR of every restorer; SSIM and identity of input and last."""
+    names = list(dict.fromkeys(r["restorer"] for r in rows))
+    ends = [names[0], names[-1]]
+    measures = [(k, label) for k, label in (("ssim", "SSIM"), ("median identity", "median identity"), ("gradient", "gradient"))
+                if k in rows[0]]
+    head = [f"PSNR {n}" for n in names] + [f"{label} {n}" for _, label in measures for n in ends] + ["not worse"]
+    lines = ["| faces | b | " + " | ".join(head) + " |", "|---" * (2 + len(head)) + "|"]
+    for kind, b in dict.fromkeys((r["kind"], r["b"]) for r in rows):
+        own = {r["restorer"]: r for r in rows if (r["kind"], r["b"]) == (kind, b)}
+        cells = [f"{own[n]['psnr']:.2f}" for n in names]
+        cells += [f"{own[n][k]:.3f}" for k, _ in measures for n in ends]
+        cells.append(f"{own[ends[1]].get('not worse', float('nan')):.2f}")
+        lines.append(f"| {kind} ({own[ends[0]]['faces']}) | {f'×{b:g}' if b else 'near-clean'} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def arguments() -> argparse.Namespace:
     p = argparse.ArgumentParser(description="Compare restorers on degraded faces.")
     p.add_argument("--model", type=Path, required=True, help="PLTrans: a checkpoint (.pt) or an ONNX file")
@@ -235,7 +252,8 @@ def main() -> None:
                                     [float(f) for f in a.factors.split(",")], a.seed)
     a.out.mkdir(parents=True, exist_ok=True)
     (a.out / "faces.json").write_text(json.dumps(faces, indent=0))
-    text = markdown(summary(faces, fids))
+    rows = summary(faces, fids)
+    text = wide(rows) + "\n" + markdown(rows)
     (a.out / "table.md").write_text(text)
     pictures.save(a.out / "sheet.jpg", quality=88)
     print(text)

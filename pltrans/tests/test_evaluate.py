@@ -79,6 +79,9 @@ def test_table_and_sheet(network, faces):
     assert by["all", 8.0, "input"]["psnr"] == pytest.approx(mean)
     text = markdown(rows)
     assert "| photograph (2) | ×8 | bicubic |" in text and "PLTrans (paper)" in text
+    first, *lines = evaluate.wide(rows).splitlines()
+    assert len(lines) == 1 + 2 * len({r["kind"] for r in rows}) and "PSNR 4 steps" in first and "SSIM truth" in first
+    assert lines[1].startswith("| all (3) | near-clean |") and all(s.count("|") == first.count("|") for s in lines)
     again = compare(restorers, Judges(None), network.cfg, files, kinds, (0.0, 8.0), shown=0)[0]
     assert again == got, "seeded"
 
@@ -124,5 +127,5 @@ def test_the_command(tmp_path, faces, network, monkeypatch):
                                      str(tmp_path / "out"), "--count", "2", "--steps", "0,2", "--factors", "2,8",
                                      "--dlib", str(tmp_path / "none")])
     evaluate.main()
-    assert (tmp_path / "out" / "table.md").read_text().count("| all (2) |") == 8
+    assert (tmp_path / "out" / "table.md").read_text().count("| all (2) |") == 8 + 2
     assert len(json.loads((tmp_path / "out" / "faces.json").read_text())) == 2 * 2 * 4
