@@ -170,7 +170,7 @@ func TestStepsFor(t *testing.T) {
 	for _, c := range []struct {
 		octaves float64
 		want    int
-	}{{math.NaN(), 0}, {-1, 0}, {0.99, 0}, {1, 2}, {1.9, 2}, {2, 4}, {3, 6}, {3.99, 6}, {4, 8}, {5, 8}, {math.Inf(1), 8}} {
+	}{{math.NaN(), 0}, {-1, 0}, {2, 0}, {3.49, 0}, {3.5, 4}, {4.24, 4}, {4.25, 8}, {5, 8}, {math.Inf(1), 8}} {
 		if got := StepsFor(c.octaves); got != c.want {
 			t.Errorf("%g octaves: %d steps, want %d", c.octaves, got, c.want)
 		}

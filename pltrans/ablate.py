@@ -37,7 +37,7 @@ def start(source: Path, folder: Path, changes: Dict[str, Any]) -> Config:
     """Write FOLDER/restore.pt: the averaged weights of `source` at step 0 with a changed configuration."""
     record = torch.load(source, map_location="cpu")
     cfg = dataclasses.replace(Config.from_dict(record["config"]), **changes)
-    record.update(config=cfg.to_dict(), model=record["ema"], step=0, seconds=0.0)
+    record.update(config=cfg.to_dict(), model=record["ema"], step=0, seconds=0.0, cpu=0.0)
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(record, folder / "restore.pt")
     return cfg

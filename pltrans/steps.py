@@ -73,7 +73,7 @@ def octaves(x: Tensor) -> float:
 
 def steps_for(measured: float) -> int:
     """Diffusion steps for a face: align.StepsFor."""
-    return 2 * int(min(measured, 4)) if measured >= 1 else 0
+    return 8 if measured >= 4.25 else 4 if measured >= 3.5 else 0
 
 
 def auto(run: Network, cfg: Config) -> Restore:

@@ -26,3 +26,7 @@ def test_the_measure_is_the_hosts(blur, wanted):
 def test_another_size_is_refused():
     with pytest.raises(ValueError, match="512"):
         steps.octaves(torch.zeros(1, 3, 256, 256))
+
+
+def test_steps_are_the_hosts():
+    assert [steps.steps_for(v) for v in (0.0, 2.0, 3.49, 3.5, 4.24, 4.25, 5.0)] == [0, 0, 0, 4, 4, 8, 8]
