@@ -136,11 +136,41 @@ func TestDegradationSizesAndErrors(t *testing.T) {
 	}
 }
 
+// waves is a formula's face: a pattern of falling energies, blurred.
+func waves(blur float64) []float32 {
+	const n = 512
+	sum := make([]float64, n*n)
+	for k := 0.02; k < 3; k *= 1.4 {
+		var rows, columns [n]float64
+		for i := range n {
+			columns[i] = 0.004 / k * math.Exp(-k*k*blur*blur/2) * math.Sin(k*float64(i)+20*k)
+			rows[i] = math.Cos(0.8 * k * float64(i))
+		}
+		for i := range sum {
+			sum[i] += columns[i%n] * rows[i/n]
+		}
+	}
+	crop := make([]float32, 3*n*n)
+	for i := range crop {
+		crop[i] = float32(0.5 + sum[i%(n*n)])
+	}
+	return crop
+}
+
+// pltrans/steps.py copies the measure for its evaluation; pltrans/tests/test_steps.py has the same numbers.
+func TestDegradationIsTheOneOfTheEvaluation(t *testing.T) {
+	for _, c := range []struct{ blur, want float64 }{{1, 3.2494}, {2, 3.6096}, {4, 4.3095}, {8, 4.7951}} {
+		if m, err := Degradation(waves(c.blur), 512); err != nil || math.Abs(m.Octaves-c.want) > 1e-3 {
+			t.Errorf("blur %g: %v, %v; want %g octaves", c.blur, m, err, c.want)
+		}
+	}
+}
+
 func TestStepsFor(t *testing.T) {
 	for _, c := range []struct {
 		octaves float64
 		want    int
-	}{{math.NaN(), 0}, {-1, 0}, {0.99, 0}, {1, 2}, {1.9, 2}, {2, 4}, {3, 6}, {3.99, 6}, {4, 8}, {5, 8}, {math.Inf(1), 8}} {
+	}{{math.NaN(), 0}, {-1, 0}, {2, 0}, {3.49, 0}, {3.5, 4}, {4.24, 4}, {4.25, 8}, {5, 8}, {math.Inf(1), 8}} {
 		if got := StepsFor(c.octaves); got != c.want {
 			t.Errorf("%g octaves: %d steps, want %d", c.octaves, got, c.want)
 		}

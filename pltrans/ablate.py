@@ -27,7 +27,7 @@ VARIANTS: Dict[str, Dict[str, Any]] = {
     "w/o DIFF": {"use_diffusion": False},
     "w/o LT": {"use_phi": False},
     "w/o DWT": {"use_dwt": False},
-    "Eq. 4 alone": {"latent_match": 0.0},  # the diffusion learns from clear faces' latents only
+    "Eq. 4 alone": {"regularise": 0.0},  # the diffusion learns from clear faces' latents only
 }
 FACTORS = (4.0, 8.0, 16.0, 32.0)
 STEPS = (0, 4, 8)
@@ -37,7 +37,7 @@ def start(source: Path, folder: Path, changes: Dict[str, Any]) -> Config:
     """Write FOLDER/restore.pt: the averaged weights of `source` at step 0 with a changed configuration."""
     record = torch.load(source, map_location="cpu")
     cfg = dataclasses.replace(Config.from_dict(record["config"]), **changes)
-    record.update(config=cfg.to_dict(), model=record["ema"], step=0, seconds=0.0)
+    record.update(config=cfg.to_dict(), model=record["ema"], step=0, seconds=0.0, cpu=0.0)
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(record, folder / "restore.pt")
     return cfg

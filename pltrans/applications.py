@@ -20,11 +20,13 @@ from torch import Tensor
 
 from .data import load_face, to_tensor
 from .diffusion import add_noise, predict_u0
-from .evaluate import sheet
+from .evaluate import sheet, spread
 from .model import PLTrans
+from .recover import fit_whole
 from .restorers import noise_for
 from .train import load_model
 
+FIT_FACES = 48  # that stage 1's head is fitted on, with --fit
 # Rows and columns of the 16x16 grid of u (32 pixels each) that hold a part of a face in the ffhq_512 crop.
 REGIONS: Dict[str, Tuple[slice, slice]] = {
     "eyes": (slice(6, 9), slice(4, 12)),
@@ -102,11 +104,15 @@ def main() -> None:
     p.add_argument("--model", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--fit", type=Path, help="clear faces to fit stage 1's head on: weights from an exported file have none")
     a = p.parse_intermixed_args()  # faces may stand behind the options
     wanted = {"sample": len(a.faces) == 0, "out-of-domain": len(a.faces) > 0}.get(a.task, len(a.faces) == 2)
     if not wanted:
         p.error(f"{a.task} takes {'no faces' if a.task == 'sample' else 'one face or more' if a.task == 'out-of-domain' else 'two faces'}")
-    draw(a.task, load_model(a.model), a.faces, a.seed).save(a.out, quality=90)
+    model = load_model(a.model)
+    if a.fit:
+        fit_whole(model, (to_tensor([load_face(path, model.cfg.size)]) for path in spread(a.fit, FIT_FACES)))
+    draw(a.task, model, a.faces, a.seed).save(a.out, quality=90)
     print(a.out)
 
 

@@ -39,9 +39,9 @@ class Config:
     max_steps: int = 12
     # degradation (Eq. 13) in training
     b_low: float = 0.8
-    b_high: float = 32.0
+    b_high: float = 64.0
     b_mild: float = 8.0  # `p_mild` of the samples have b <= b_mild
-    p_mild: float = 0.7
+    p_mild: float = 0.65
     p_clean: float = 0.15  # near-clean samples, so that good faces are left alone
     p_gray: float = 0.1
     p_real: float = 0.45  # share of photographs, the rest is machine-generated
@@ -54,9 +54,10 @@ class Config:
     perceptual: float = 0.1  # dlib's features (phi of Eq. 10), where its network is given
     identity: float = 0.15  # distance of dlib's descriptors to the truth, relative to the input's
     query: float = 0.1
-    latent_match: float = 0.1  # |u-hat_0 - u_hq|^2: trains epsilon_theta on latents of degraded faces
+    latent_match: float = 1.0  # |u_lq - u_hq|^2 of mild faces: u stays that of the teacher
+    regularise: float = 1.0  # |u-hat_0 - u_hq|^2: trains epsilon_theta on latents of degraded faces
     diffusion: float = 0.2
-    gate_harm: float = 2.0  # weight of getting worse against getting better
+    gate_harm: float = 4.0  # weight of getting worse against getting better
     adversarial: float = 0.15  # Eq. 11 in the hinge form, stage finish
     matching: float = 0.5  # L1 of the discriminator's features, stage finish
     disc_channels: Tuple[int, ...] = (64, 96, 128)  # of D, from size/unshuffle down

@@ -16,7 +16,7 @@ from .config import STAGES
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402  (the backend comes first)
 
-NOT_LOSSES = ("step", "seconds", "grad", "used")
+NOT_LOSSES = ("step", "seconds", "cpu", "grad", "used")
 
 
 def rows(path: Path) -> List[Dict[str, float]]:

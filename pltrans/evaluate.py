@@ -2,7 +2,8 @@
 
     python -m pltrans.evaluate --model restore/models/pltrans-s.onnx --faces VALFACES --out OUT
 
-writes OUT/table.md, OUT/faces.json (every figure of every face) and OUT/sheet.jpg. PSNR, SSIM, dlib's identity
+writes OUT/table.md, OUT/faces.json (every figure of every face) and OUT/sheet.jpg. `auto` are the steps that `restored`
+takes (steps.py). PSNR, SSIM, dlib's identity
 distance and gradient energy are always measured; LPIPS, FID and CosFace's similarity (IDS) with networks that
 the user gives as TorchScript files, as their licences don't let us ship them:
 
@@ -30,7 +31,8 @@ from .data import list_faces, load_face, manifest, to_tensor
 from .degrade import degrade, draw, draw_clean
 from .identity import Identity
 from .measures import frechet, gradient_energy, psnr, skin_tone, ssim
-from .restorers import Restore, at_steps, bicubic, by_spec, noise_for, ours, untouched
+from .restorers import Restore, at_steps, bicubic, by_spec, noise_for, ours, remembered, untouched
+from .steps import auto, octaves
 
 # The paper's Table 2: FID, LPIPS, PSNR, IDS on 2,000 faces of CelebA-Test at x16, x32 and x64. Other faces than ours.
 PAPER = {
@@ -85,13 +87,16 @@ class Judges:
     def __init__(self, dlib: Optional[Path], lpips: Optional[Path] = None, fid: Optional[Path] = None,
                  cosface: Optional[Path] = None) -> None:
         self.dlib = Identity(dlib).eval() if dlib else None
+        self.truth: Tuple[Optional[Tensor], Optional[Tensor]] = (None, None)  # the last face and dlib's descriptor of it
         self.lpips, self.fid, self.cosface = (torch.jit.load(str(p)).eval() if p else None for p in (lpips, fid, cosface))
 
     def measure(self, r: Tensor, y: Tensor) -> Dict[str, float]:
         """The figures of one restored face r against the truth y."""
         got = {"psnr": psnr(r, y), "ssim": ssim(r, y), "gradient": gradient_energy(r) / gradient_energy(y)}
         if self.dlib is not None:
-            got["identity"] = float((self.dlib(r) - self.dlib(y)).norm())
+            if self.truth[0] is not y:
+                self.truth = (y, self.dlib(y))
+            got["identity"] = float((self.dlib(r) - self.truth[1]).norm())
         if self.lpips is not None:
             got["lpips"] = float(self.lpips(r, y))
         if self.cosface is not None:
@@ -126,10 +131,10 @@ def compare(restorers: Dict[str, Restore], judges: Judges, cfg: Config, files: S
         seen: Dict[str, List[np.ndarray]] = {}
         for i, path in enumerate(files):
             x, y = pair(path, i, b, cfg, seed)
-            tone = skin_tone(y)
+            tone, measured = skin_tone(y), octaves(x) if cfg.size == 512 else None
             outputs = {name: restore(x, path.name, b) for name, restore in restorers.items()}
             for name, r in outputs.items():
-                faces.append({"face": "/".join(path.parts[-2:]), "kind": kinds.get(path, "unknown"), "tone": tone, "b": b,
+                faces.append({"face": "/".join(path.parts[-2:]), "kind": kinds.get(path, "unknown"), "tone": tone, "b": b, "octaves": measured,
                               "restorer": name, **judges.measure(r, y)})
                 if judges.fid is not None:
                     seen.setdefault(name, []).append(judges.features(r))
@@ -199,6 +204,23 @@ def markdown(rows: Sequence[Dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def wide(rows: Sequence[Dict[str, Any]]) -> str:
+    """The summary with a line per group and degradation: PSNR of every restorer; SSIM and identity of input and last."""
+    names = list(dict.fromkeys(r["restorer"] for r in rows))
+    ends = [names[0], names[-1]]
+    measures = [(k, label) for k, label in (("ssim", "SSIM"), ("median identity", "median identity"), ("gradient", "gradient"))
+                if k in rows[0]]
+    head = [f"PSNR {n}" for n in names] + [f"{label} {n}" for _, label in measures for n in ends] + ["not worse"]
+    lines = ["| faces | b | " + " | ".join(head) + " |", "|---" * (2 + len(head)) + "|"]
+    for kind, b in dict.fromkeys((r["kind"], r["b"]) for r in rows):
+        own = {r["restorer"]: r for r in rows if (r["kind"], r["b"]) == (kind, b)}
+        cells = [f"{own[n]['psnr']:.2f}" for n in names]
+        cells += [f"{own[n][k]:.3f}" for k, _ in measures for n in ends]
+        cells.append(f"{own[ends[1]].get('not worse', float('nan')):.2f}")
+        lines.append(f"| {kind} ({own[ends[0]]['faces']}) | {f'×{b:g}' if b else 'near-clean'} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def arguments() -> argparse.Namespace:
     p = argparse.ArgumentParser(description="Compare restorers on degraded faces.")
     p.add_argument("--model", type=Path, required=True, help="PLTrans: a checkpoint (.pt) or an ONNX file")
@@ -220,8 +242,11 @@ def main() -> None:
     a = arguments()
     torch.set_num_threads(a.threads)
     run, cfg = ours(a.model, a.threads)
+    run = remembered(run)  # auto is one of the others as a rule
     restorers: Dict[str, Restore] = {"input": untouched, "bicubic": bicubic}
     restorers.update({f"{n} steps": at_steps(run, cfg, int(n)) for n in a.steps.split(",")})
+    if cfg.size == 512:
+        restorers["auto"] = auto(run, cfg)
     for item in a.restorer:
         name, _, path = item.partition("=")
         restorers[name] = by_spec(Path(path), a.threads)
@@ -231,7 +256,8 @@ def main() -> None:
                                     [float(f) for f in a.factors.split(",")], a.seed)
     a.out.mkdir(parents=True, exist_ok=True)
     (a.out / "faces.json").write_text(json.dumps(faces, indent=0))
-    text = markdown(summary(faces, fids))
+    rows = summary(faces, fids)
+    text = wide(rows) + "\n" + markdown(rows)
     (a.out / "table.md").write_text(text)
     pictures.save(a.out / "sheet.jpg", quality=88)
     print(text)

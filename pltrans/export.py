@@ -30,7 +30,7 @@ from .restorers import session
 from .train import load_model
 
 OPSET = 16
-VERSION = "0.2"
+VERSION = "0.3"
 FP16_FROM = 256  # initialisers with fewer elements stay float32
 
 
@@ -122,6 +122,8 @@ def _store_half(g: onnx.GraphProto) -> None:
         array = numpy_helper.to_array(tensor)
         if array.dtype != np.float32 or array.size < FP16_FROM or np.abs(array).max() > 6e4:
             continue
+        if tensor.name.endswith("_scale"):  # of int8: small, and read by the quantised operators themselves
+            continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), name + ".half"))
         casts.append(helper.make_node("Cast", [name + ".half"], [name], name=name + ".cast", to=TensorProto.FLOAT))
@@ -209,9 +211,9 @@ def training_summary(path: Path) -> Dict[str, Any]:
 
 
 def annotate(graph: onnx.ModelProto, cfg: Config, training: Dict[str, Any]) -> None:
-    """Put Spec and training summary into the file's metadata."""
-    helper.set_model_props(graph, {"restored.spec": json.dumps(spec(cfg)),
-                                   "restored.training": json.dumps(training)})
+    """Put Spec, training summary and configuration (for recover.py) into the file's metadata."""
+    helper.set_model_props(graph, {"restored.spec": json.dumps(spec(cfg)), "restored.training": json.dumps(training),
+                                   "restored.config": json.dumps(cfg.to_dict())})
     graph.producer_name, graph.doc_string = "restored/pltrans", "PLTrans-S blind face restoration"
 
 

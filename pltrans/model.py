@@ -199,13 +199,16 @@ class Gate(nn.Module):
         nn.init.zeros_(self.net[2].weight)
         nn.init.constant_(self.net[2].bias, 0.7)  # 1.5 sigmoid(0.7) = 1.0
 
-    def forward(self, energy: Tensor, skips: List[Tensor], q: Tensor, residual: Tensor) -> Tensor:
+    def stats(self, energy: Tensor, skips: List[Tensor], q: Tensor, residual: Tensor) -> Tensor:
+        """What the gate sees [n, numbers]: energies of the input's and the residual's bands, sizes of skips and q."""
         fine = residual - up(F.avg_pool2d(residual, 4), 4)
         middle = F.avg_pool2d(residual, 4)
         own = torch.stack([(b * b).mean((1, 2, 3)) for b in (fine, middle, F.avg_pool2d(residual, 16))], 1)
         logs = torch.log(torch.cat([energy, own * 64], 1) + 1e-6) * 0.3
-        stats = [logs] + [s.float().abs().mean((2, 3)) for s in skips] + [q.float().abs().mean((2, 3))]
-        return 1.5 * torch.sigmoid(self.net(torch.cat(stats, 1)).float())
+        return torch.cat([logs] + [s.float().abs().mean((2, 3)) for s in skips] + [q.float().abs().mean((2, 3))], 1)
+
+    def forward(self, energy: Tensor, skips: List[Tensor], q: Tensor, residual: Tensor) -> Tensor:
+        return 1.5 * torch.sigmoid(self.net(self.stats(energy, skips, q, residual)).float())
 
 
 class PLTrans(nn.Module):

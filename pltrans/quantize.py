@@ -26,6 +26,7 @@ from .config import Config
 from .data import list_faces
 from .evaluate import pair, spread
 from .measures import psnr
+from .export import store_half
 from .restorers import noise_for, ours, session, sizes
 
 FACTORS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -74,7 +75,7 @@ def picked(files: List[Path], count: int) -> List[Path]:
 
 
 def static_int8(graph: onnx.ModelProto, reader: CalibrationDataReader, leave: Sequence[str] = FLOAT) -> onnx.ModelProto:
-    """The graph with its convolutions outside `leave` in int8."""
+    """The graph with its convolutions outside `leave` in int8, and what stays float stored as float16."""
     metadata = {p.key: p.value for p in graph.metadata_props}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -90,7 +91,7 @@ def static_int8(graph: onnx.ModelProto, reader: CalibrationDataReader, leave: Se
                         extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05})
         made = onnx.load(str(target))
     helper.set_model_props(made, metadata)
-    return made
+    return store_half(made)
 
 
 def is_left(node: onnx.NodeProto, leave: Sequence[str]) -> bool:

@@ -20,6 +20,9 @@ DIFFUSION_T = 500  # t is drawn below this: inference starts at stride * max_ste
 WHOLE_T = 0.2  # share of t that is drawn from all of T: sampling faces from noise starts at its end
 LATENTS = 1200  # u of clear faces that stage 2 learns from
 MATURE = 1500  # steps after which restoration sees the teacher's u least often
+REPLAY = 160  # latents of the last faces that restoration keeps: epsilon_theta learns from more than a batch's
+REPLAY_BATCH = 12
+MILD = 4.0  # b up to which u_lq itself is trained towards u_hq
 CLEAN = 0.004  # mean |x - y| (range -1..1) under which a sample counts as near-clean
 
 State = Dict[str, Any]
@@ -55,18 +58,18 @@ def groups(stage: str, model: PLTrans, lr: float) -> List[Dict[str, Any]]:
             factor = 1.0
         else:
             fine = name.startswith(("fine.", "G.fuse", "G.residual", "G.stages.0", "G.stages.1"))
-            factor = 1.5 if fine else 0.5 if part == "eps" else 1.0 if part == "gate" else 0.6
+            factor = 1.5 if fine else 2.0 if part in ("eps", "gate") else 0.6
         by_rate.setdefault(factor, []).append(parameter)
     return [{"params": params, "lr": lr * factor} for factor, params in sorted(by_rate.items())]
 
 
 def prepare(stage: str, model: PLTrans, before: State) -> State:
-    """The state with which a stage begins; `before` is that of the stage before it."""
+    """The state with which a stage begins; `before` is that of the stage before it, or of a recovered file."""
     if stage == "prior":
         return {"rows": [], "size": None, "sum": None}
     if stage == "diffusion":
         return {"latents": None}
-    if stage == "finish":  # the teacher comes from the stage before
+    if "teacher" in before:  # of restoration, or of a file that has been through it
         return {"teacher": before["teacher"]}
     torch.nn.init.normal_(model.G.residual.weight, 0, 0.003)
     teacher = {"E": copy.deepcopy(model.E).state_dict(), "maps": copy.deepcopy(model.maps).state_dict()}
@@ -200,9 +203,9 @@ def teacher_of(model: PLTrans, state: State) -> Tuple[torch.nn.Module, torch.nn.
 
 
 def draw_steps(b: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Steps n [n] as a face of degradation b [n] gets them: about 3 log2 b, +-3, so a mild face often has none."""
-    centre = 3 * torch.log2(b.clamp(min=1.0))
-    spread = 6 * rand((len(b),), generator, b) - 3
+    """Steps n [n] as a face of degradation b [n] needs them: about 3 log2(b / 4), +-4, so a mild face often has none."""
+    centre = 3 * torch.log2(b.clamp(min=1.0) / 4)
+    spread = 8 * rand((len(b),), generator, b) - 4
     return (centre + spread).round().clamp(0, most).long()
 
 
@@ -229,6 +232,19 @@ def regularised(model: PLTrans, u_lq: Tensor, b: Tensor, generator: torch.Genera
     return torch.where((n > 0).reshape(-1, 1, 1, 1), u_0, u_lq)
 
 
+def replayed(model: PLTrans, u_lq: Tensor, u_hq: Tensor, b: Tensor, state: State,
+             generator: torch.Generator) -> Tuple[Tensor, Tensor]:
+    """|u-hat_0 - u_hq|^2 and Eq. 4 on latents of the last faces. epsilon_theta works on 16x16, so that a batch of its own
+    costs little, and with the few faces that restoration affords it learns nothing."""
+    kept = state.setdefault("replay", [u_lq[:0].float(), u_hq[:0].float(), b[:0]])
+    for i, new in enumerate((u_lq.float(), u_hq.float(), b)):
+        kept[i] = torch.cat([kept[i], new])[-REPLAY:]
+    pick = torch.randint(len(kept[2]), (REPLAY_BATCH,), generator=generator).to(b.device)
+    low, high, factor = (k[pick] for k in kept)
+    u_0 = regularised(model, low, factor, generator)
+    return ((u_0 - high) ** 2).mean(), epsilon_loss(model, high, generator)
+
+
 def restoration(model: PLTrans, batch: Tuple, state: State, generator: torch.Generator, step: int,
                  bf16: bool) -> Tuple[Dict[str, Tensor], Tensor]:
     """The losses of a batch and the ungated result r: Eq. 10 in relative form, the latents' terms, and the gate. u is the teacher's or u-hat_0 after n steps."""
@@ -240,7 +256,9 @@ def restoration(model: PLTrans, batch: Tuple, state: State, generator: torch.Gen
             wanted = T_E.features(y)
             u_hq = T_maps.encode(wanted[-1])[0]
         q, u_lq, skips, energy = model.encode(x)
-        u_0 = regularised(model, u_lq, b, generator)
+        # Restoration doesn't reach E by u: what the u of a heavily degraded face lacks is the diffusion's work.
+        u_0 = regularised(model, u_lq.detach(), b, generator)
+        match, eps = replayed(model, u_lq.detach(), u_hq, b, state, generator)
         choice = rand((n,), generator, b).reshape(-1, 1, 1, 1)
         teach = 0.25 - 0.15 * min(1.0, step / MATURE)
         u = torch.where(choice < teach, u_hq, u_0)
@@ -255,12 +273,12 @@ def restoration(model: PLTrans, batch: Tuple, state: State, generator: torch.Gen
     parts = {"l1": L.relative_l1(r, x, y), "gradient": L.relative_gradient(r, x, y),
              "feature": L.feature_l1(got, [f[:1] for f in wanted]),
              "q": (q_hat.float() - wanted[-1].float()).abs().mean(),
-             "u_lq": ((u_lq - u_hq) ** 2).mean(), "u_0": ((u_0 - u_hq) ** 2).mean(),  # the first is only watched
-             "eps": epsilon_loss(model, u_hq, generator), "gate": L.gate_loss(g, delta, x, y, cfg.gate_harm)}
+             "u_lq": ((u_lq - u_hq) ** 2).mean((1, 2, 3)).mul(b <= MILD).mean(), "u_0": match,
+             "eps": eps, "gate": L.gate_loss(g, delta, x, y, cfg.gate_harm)}
     parts.update(perception(model, r, x, y))
     parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.feature * parts["feature"]
                       + cfg.perceptual * parts["phi"] + cfg.identity * parts["identity"]
-                      + cfg.query * parts["q"] + cfg.latent_match * parts["u_0"]
+                      + cfg.query * parts["q"] + cfg.latent_match * parts["u_lq"] + cfg.regularise * parts["u_0"]
                       + cfg.diffusion * parts["eps"] + parts["gate"])
     return parts, r
 
@@ -357,6 +375,7 @@ def finish(stage: str, state: State) -> None:
     """Drop what the next stage does not need."""
     if stage == "diffusion":
         state["latents"] = None
+    state.pop("replay", None)
 
 
 LOSSES = {"prior": prior_loss, "diffusion": diffusion_loss, "restore": restore_loss, "finish": finish_loss}

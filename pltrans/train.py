@@ -29,7 +29,7 @@ import torch.distributed as dist
 from PIL import Image
 from torch import Tensor
 
-from . import stages
+from . import recover, stages
 from .config import RATES, STAGES, Config, Plan, read_plan
 from .data import Faces, ahead, sources
 from .identity import Identity
@@ -52,14 +52,15 @@ class Run:
     state: Dict[str, Any] = field(default_factory=dict)  # of the stage: codebook statistics, cached latents, teacher
     step: int = 0
     seconds: float = 0.0
-    history: Dict[str, Any] = field(default_factory=dict)  # stage -> {steps, minutes, faces}
+    cpu: float = 0.0  # seconds of this process on all cores: other work on the machine doesn't count in them
+    history: Dict[str, Any] = field(default_factory=dict)  # stage -> {steps, minutes, CPU minutes, faces}
 
 
 def save(run: Run, path: Path) -> None:
     """Write a checkpoint beside its place, then rename: a kill leaves the old one whole."""
     record = {"config": run.cfg.to_dict(), "stage": run.stage, "model": run.model.state_dict(), "ema": run.ema,
               "optim": run.optim.state_dict(), "state": stages.pack(run.model, run.state), "step": run.step,
-              "seconds": run.seconds, "history": run.history}
+              "seconds": run.seconds, "cpu": run.cpu, "history": run.history}
     temporary = path.with_suffix(".tmp")
     torch.save(record, temporary)
     os.replace(temporary, path)
@@ -73,15 +74,21 @@ def load_model(path: Path) -> PLTrans:
     return model.eval()
 
 
-def begin(folder: Path, stage: str, cfg: Config, lr: float, device: torch.device) -> Run:
-    """Continue RUN/stage.pt, or start the stage from the one before. The network must be the one of `cfg`."""
+def begin(folder: Path, stage: str, cfg: Config, lr: float, device: torch.device, start: Optional[Path] = None) -> Run:
+    """Continue RUN/stage.pt, or start the stage from the one before, or from the exported file `start` if there is none.
+
+    The network must be the one of `cfg`.
+    """
     torch.manual_seed(cfg.seed)
     own = folder / f"{stage}.pt"
     before = folder / f"{STAGES[STAGES.index(stage) - 1]}.pt" if stage != "prior" else None
     source = own if own.exists() else before
-    if source is not None and not source.exists():
+    if start and not (source and source.exists()):
+        source, record = start, recover.record(start)
+    elif source is not None and not source.exists():
         raise FileNotFoundError(f"{source} is missing: run the stage before {stage} first")
-    record = torch.load(source, map_location=device) if source else None
+    else:
+        record = torch.load(source, map_location=device) if source else None
     model = PLTrans(cfg)
     if record:
         saved, wanted = Config.from_dict(record["config"]).network(), cfg.network()
@@ -99,6 +106,7 @@ def begin(folder: Path, stage: str, cfg: Config, lr: float, device: torch.device
     if resumed:
         optim.load_state_dict(record["optim"])
         run.ema, run.step, run.seconds = record["ema"], record["step"], record["seconds"]
+        run.cpu = record.get("cpu", 0.0)
     for group, base in zip(optim.param_groups, bases):
         group["base"] = base  # of the plan, which may have changed
     return run
@@ -158,7 +166,7 @@ class Log:
         self.count += 1
         if time.time() - self.shown < 20 and progress < 1:
             return
-        row = {"step": run.step, "seconds": round(run.seconds), "grad": round(norm, 3),
+        row = {"step": run.step, "seconds": round(run.seconds), "cpu": round(run.cpu), "grad": round(norm, 3),
                **{k: round(v / self.count, 4) for k, v in self.sums.items()}}
         append(self.path, row)
         left = run.seconds * (1 / max(progress, 1e-6) - 1) / 60
@@ -169,10 +177,10 @@ class Log:
 
 def train(folder: Path, stage: str, cfg: Config, faces: Faces, plan: Plan, validate: Optional[Validate] = None,
           every: float = 480.0, autocast: bool = True, device: torch.device = torch.device("cpu"),
-          phi: Optional[torch.nn.Module] = None) -> Run:
+          phi: Optional[torch.nn.Module] = None, start: Optional[Path] = None) -> Run:
     """Run one stage to the plan's steps or minutes (whichever is given and comes first); the finished Run."""
     folder.mkdir(parents=True, exist_ok=True)
-    run, (rank, world) = begin(folder, stage, cfg, plan.lr, device), place()
+    run, (rank, world) = begin(folder, stage, cfg, plan.lr, device, start), place()
     if phi is not None:
         stages.perceive(run.model, phi)
     path, make = folder / f"{stage}.pt", stages.batches(stage, faces)
@@ -180,6 +188,7 @@ def train(folder: Path, stage: str, cfg: Config, faces: Faces, plan: Plan, valid
     if world > 1:
         step_of = torch.nn.parallel.DistributedDataParallel(step_of, find_unused_parameters=True)
     started, saved, validated = time.time() - run.seconds, time.time(), time.time()
+    cpu_started = time.process_time() - run.cpu
     log = Log(folder / f"{stage}-loss.csv")
 
     def progress() -> float:
@@ -202,7 +211,7 @@ def train(folder: Path, stage: str, cfg: Config, faces: Faces, plan: Plan, valid
         run.optim.step()
         run.step += 1
         average(run)
-        run.seconds = agreed(time.time() - started, device)
+        run.seconds, run.cpu = agreed(time.time() - started, device), time.process_time() - cpu_started
         done = progress() >= 1
         if rank:
             continue
@@ -212,6 +221,7 @@ def train(folder: Path, stage: str, cfg: Config, faces: Faces, plan: Plan, valid
             validated = time.time()
         if time.time() - saved > SAVE_SECONDS or done:
             run.history[stage] = {"steps": run.step, "minutes": round(run.seconds / 60, 1),
+                                  "cpu_minutes": round(run.cpu / 60, 1),
                                   "faces": len(faces.files), "processes": world}
             if done:
                 stages.finish(stage, run.state)
@@ -260,6 +270,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--restored", default="bin/restored", help="the binary for --photos")
     p.add_argument("--val", type=Path, help="folder of aligned validation faces")
     p.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
+    p.add_argument("--start", type=Path, help="an exported file (.onnx) in place of the stage before --stage")
     p.add_argument("--stage", choices=STAGES, help="only this stage")
     p.add_argument("--minutes", type=float, help="instead of the plan's, with --stage")
     p.add_argument("--dlib", type=Path, default=Path(".deps/models/dlib_face_recognition_resnet_model_v1.dat"),
@@ -269,6 +280,8 @@ def arguments() -> argparse.Namespace:
     a = p.parse_args()
     if a.minutes is not None and not a.stage:
         p.error("--minutes needs --stage")
+    if a.start is not None and not a.stage:
+        p.error("--start needs --stage")
     return a
 
 
@@ -305,7 +318,7 @@ def main() -> None:
             plan = Plan(minutes=a.minutes, lr=plan.lr)
         if not plan.minutes and not plan.steps:
             raise SystemExit(f"{a.config}: [{stage}] needs minutes or steps")
-        run = train(a.run, stage, cfg, faces, plan, validate, device=device, phi=phi)
+        run = train(a.run, stage, cfg, faces, plan, validate, device=device, phi=phi, start=a.start)
         if rank == 0:
             print(f"{stage}: {run.step} steps in {run.seconds / 60:.1f} minutes -> {a.run / (stage + '.pt')}")
 

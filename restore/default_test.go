@@ -40,16 +40,68 @@ func openDefault(t *testing.T) *Session {
 	return open(t, DefaultModel)
 }
 
-func TestDefaultModelCarriesItsSpec(t *testing.T) {
-	if size := len(defaultModel); size > 25<<20 {
-		t.Errorf("the embedded model has %d bytes, at most 25 MiB are allowed", size)
+func TestEmbeddedModelsCarryTheirSpecs(t *testing.T) {
+	for name, data := range map[string][]byte{DefaultModel: defaultModel, SmallModel: smallModel} {
+		if size := len(data); size > 25e6 {
+			t.Errorf("%s has %d bytes, at most 25 MB are allowed", name, size)
+		}
+		spec := open(t, name).Spec()
+		want := Families[0]
+		if spec.Family != "pltrans" || spec.Name != name || spec.Size != want.Size || spec.Template != want.Template ||
+			spec.Range != want.Range || spec.ImageInput != want.ImageInput || spec.Output != want.Output || spec.Licence == "" {
+			t.Errorf("Spec of %s: %+v", name, spec)
+		}
 	}
-	spec := openDefault(t).Spec()
-	want := Families[0]
-	if spec.Family != "pltrans" || spec.Size != want.Size || spec.Template != want.Template || spec.Range != want.Range ||
-		spec.ImageInput != want.ImageInput || spec.Output != want.Output || spec.Licence == "" {
-		t.Errorf("Spec %+v", spec)
+}
+
+// The model in int8 must give what the float one gives, far closer than either
+// is to its input.
+func TestSmallModelGivesTheDefaultOnesFace(t *testing.T) {
+	face := blurred(portrait(t))
+	var out [2][]float32
+	for i, name := range []string{DefaultModel, SmallModel} {
+		faces, err := open(t, name).Restore(t.Context(), []Face{{Image: face, Steps: 4, Seed: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = faces[0]
 	}
+	change, loss := psnr(out[0], face), psnr(out[1], out[0])
+	if loss < 40 || loss < change+6 {
+		t.Errorf("int8 is %.1f dB from float, want 40 or more; float is %.1f dB from its input", loss, change)
+	}
+}
+
+// blurred is a face smoothed by the mean of 5×5 pixels, three times.
+func blurred(face []float32) []float32 {
+	const n = 512
+	for range 3 {
+		out := make([]float32, len(face))
+		for c := range 3 {
+			for y := range n {
+				for x := range n {
+					var sum float32
+					for v := -2; v <= 2; v++ {
+						for u := -2; u <= 2; u++ {
+							sum += face[c*n*n+min(max(y+v, 0), n-1)*n+min(max(x+u, 0), n-1)]
+						}
+					}
+					out[c*n*n+y*n+x] = sum / 25
+				}
+			}
+		}
+		face = out
+	}
+	return face
+}
+
+func psnr(a, b []float32) float64 {
+	var sum float64
+	for k := range a {
+		d := float64(a[k] - b[k])
+		sum += d * d
+	}
+	return -10 * math.Log10(sum/float64(len(a)))
 }
 
 func TestDefaultModelIsAFunctionOfImageSeedAndSteps(t *testing.T) {
@@ -86,13 +138,8 @@ func TestDefaultModelDoesNoHarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, in := range [][]float32{colour, grey} {
-		var sum float64
-		for k := range in {
-			d := float64(in[k] - out[i][k])
-			sum += d * d
-		}
-		if psnr := -10 * math.Log10(sum/float64(len(in))); psnr < 30 {
-			t.Errorf("face %d comes back at %.1f dB from itself, want at least 30", i, psnr)
+		if got := psnr(in, out[i]); got < 30 {
+			t.Errorf("face %d comes back at %.1f dB from itself, want at least 30", i, got)
 		}
 	}
 	var chroma float64

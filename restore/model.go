@@ -2,7 +2,7 @@ package restore
 
 import (
 	"crypto/sha256"
-	_ "embed" // the default model
+	_ "embed" // the models
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -11,11 +11,18 @@ import (
 	"strings"
 )
 
-// DefaultModel is the name of the model that is part of the binary.
-const DefaultModel = "pltrans-s"
+// The models that are part of the binary.
+const (
+	DefaultModel = "pltrans-s"
+	SmallModel   = "pltrans-s-int8" // the default one in int8, for CPUs
+)
 
-//go:embed models/pltrans-s.onnx
-var defaultModel []byte
+var (
+	//go:embed models/pltrans-s.onnx
+	defaultModel []byte
+	//go:embed models/pltrans-s-int8.onnx
+	smallModel []byte
+)
 
 // A Model is an ONNX file, in memory or on disk.
 type Model struct {
@@ -26,18 +33,20 @@ type Model struct {
 	side   Sidecar // what the file beside it says
 }
 
-// Path is where the model's file lies; "" for the one in the binary.
+// Path is where the model's file lies; "" for one in the binary.
 func (m Model) Path() string { return m.path }
 
 // Sidecar is what the file NAME.json beside the model says.
 func (m Model) Sidecar() Sidecar { return m.side }
 
-// FindModel returns the model of that name: the embedded one, the file at a
+// FindModel returns the model of that name: an embedded one, the file at a
 // path that ends in ".onnx", or NAME.onnx in the folder of models.
 func FindModel(name, folder string) (Model, error) {
-	if name == DefaultModel {
-		sum := sha256.Sum256(defaultModel)
-		return Model{Name: name, SHA256: hex.EncodeToString(sum[:]), data: defaultModel}, nil
+	switch name {
+	case DefaultModel:
+		return embedded(name, defaultModel), nil
+	case SmallModel:
+		return embedded(name, smallModel), nil
 	}
 	path := name
 	if !strings.HasSuffix(name, ".onnx") {
@@ -45,7 +54,7 @@ func FindModel(name, folder string) (Model, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return Model{}, fmt.Errorf("model %q: %w (built in: %s; others are files NAME.onnx in %s, or a path; `restored models list` shows them)", name, err, DefaultModel, folder)
+		return Model{}, fmt.Errorf("model %q: %w (built in: %s, %s; others are files NAME.onnx in %s, or a path; `restored models list` shows them)", name, err, DefaultModel, SmallModel, folder)
 	}
 	defer f.Close()
 	h := sha256.New()
@@ -61,4 +70,9 @@ func FindModel(name, folder string) (Model, error) {
 			name, SidecarPath(path), own, m.SHA256)
 	}
 	return m, nil
+}
+
+func embedded(name string, data []byte) Model {
+	sum := sha256.Sum256(data)
+	return Model{Name: name, SHA256: hex.EncodeToString(sum[:]), data: data}
 }

@@ -1,6 +1,8 @@
 """Sampling, interpolation, editing and restoring of anything: what must hold whatever the network has learnt."""
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from PIL import Image
@@ -48,6 +50,10 @@ def test_the_command_draws_a_sheet(tmp_path, network, latents, monkeypatch, task
     app.main()
     assert Image.open(out).size[0] == 192 * columns
     if task == "edit":
+        first = Image.open(out).tobytes()
+        monkeypatch.setattr("sys.argv", [*sys.argv, "--fit", str(latents[0][0].parent)])
+        app.main()
+        assert Image.open(out).tobytes() != first
         monkeypatch.setattr("sys.argv", ["applications", task, faces[0], "--model", "m", "--out", str(out)])
         with pytest.raises(SystemExit):
             app.main()

@@ -13,7 +13,7 @@ from pltrans import evaluate
 from pltrans.config import tiny
 from pltrans.evaluate import Judges, compare, crop112, markdown, pair, spread, summary
 from pltrans.measures import frechet, gradient_energy, psnr, skin_tone
-from pltrans.restorers import at_steps, bicubic, by_spec, untouched
+from pltrans.restorers import at_steps, bicubic, by_spec, remembered, untouched
 
 
 def test_frechet_distance_of_gaussians():
@@ -79,8 +79,23 @@ def test_table_and_sheet(network, faces):
     assert by["all", 8.0, "input"]["psnr"] == pytest.approx(mean)
     text = markdown(rows)
     assert "| photograph (2) | ×8 | bicubic |" in text and "PLTrans (paper)" in text
+    first, *lines = evaluate.wide(rows).splitlines()
+    assert len(lines) == 1 + 2 * len({r["kind"] for r in rows}) and "PSNR 4 steps" in first and "SSIM truth" in first
+    assert lines[1].startswith("| all (3) | near-clean |") and all(s.count("|") == first.count("|") for s in lines)
     again = compare(restorers, Judges(None), network.cfg, files, kinds, (0.0, 8.0), shown=0)[0]
     assert again == got, "seeded"
+
+
+def test_results_are_remembered_for_one_image():
+    calls = []
+
+    def run(x, noise, steps):
+        calls.append(int(steps[0]))
+        return x + steps[0]
+
+    once, a, b = remembered(run), torch.zeros(1), torch.ones(1)
+    got = [float(once(x, a, torch.tensor([n]))) for x, n in ((a, 1), (a, 2), (a, 1), (b, 1), (a, 1))]
+    assert got == [1, 2, 1, 2, 1] and calls == [1, 2, 1, 1]
 
 
 class Pool(torch.nn.Module):
@@ -124,5 +139,5 @@ def test_the_command(tmp_path, faces, network, monkeypatch):
                                      str(tmp_path / "out"), "--count", "2", "--steps", "0,2", "--factors", "2,8",
                                      "--dlib", str(tmp_path / "none")])
     evaluate.main()
-    assert (tmp_path / "out" / "table.md").read_text().count("| all (2) |") == 8
+    assert (tmp_path / "out" / "table.md").read_text().count("| all (2) |") == 8 + 2
     assert len(json.loads((tmp_path / "out" / "faces.json").read_text())) == 2 * 2 * 4

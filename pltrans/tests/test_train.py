@@ -43,7 +43,7 @@ def test_four_stages_then_a_model(tmp_path, faces):
     assert abs(float(model.maps.std) - 1) > 1e-6, "u must be scaled by its deviation"
     rows = table(model, model.cfg, sorted(faces.rglob("*.png"))[:2], (0, 4.0), (0, 2))
     assert rows[1]["psnr_in"] > 10 and set(rows[0]) >= {"psnr_out0", "ssim_out2", "not_worse"}
-    assert (tmp_path / "restore-loss.csv").read_text().startswith("step,seconds,grad,l1")
+    assert (tmp_path / "restore-loss.csv").read_text().startswith("step,seconds,cpu,grad,l1")
 
 
 @pytest.mark.parametrize("stage,before", [("prior", ()), ("restore", ("prior", "diffusion")),
@@ -147,7 +147,8 @@ def test_plans(tmp_path):
         with pytest.raises(ValueError, match=wanted):
             read_plan(file)
     for shipped in (Path(__file__).parents[1] / "configs").glob("*.toml"):
-        assert set(read_plan(shipped)[1]) == set(STAGES), shipped
+        wanted = {"restore", "finish"} if shipped.stem == "s-on" else set(STAGES)
+        assert set(read_plan(shipped)[1]) == wanted, shipped
 
 
 def test_another_network_is_refused(tmp_path, faces):
@@ -161,8 +162,9 @@ def test_steps_follow_the_degradation():
     generator = torch.Generator().manual_seed(0)
     mild = stages.draw_steps(torch.full((500,), 1.0), 12, generator)
     heavy = stages.draw_steps(torch.full((500,), 16.0), 12, generator)
-    assert (mild == 0).float().mean() > 0.4 and mild.max() <= 3
-    assert heavy.min() >= 9 and heavy.max() == 12
+    heaviest = stages.draw_steps(torch.full((500,), 64.0), 12, generator)
+    assert (mild == 0).float().mean() > 0.9 and heavy.min() >= 2 and 5 < heavy.float().mean() < 7
+    assert heaviest.min() >= 8 and heaviest.max() == 12
 
 
 def test_validation_writes_figures_sheets_and_curves(tmp_path, faces):
