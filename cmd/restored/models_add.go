@@ -107,7 +107,7 @@ func (a *adder) run(cfg *config.Config, file string) error {
 	if err := restore.CheckName(a.name); err != nil {
 		return usageErr("%w; say another --name", err)
 	}
-	if a.name == restore.DefaultModel {
+	if a.name == restore.DefaultModel || a.name == restore.SmallModel {
 		return usageErr("%s is the built-in model's name: say another --name", a.name)
 	}
 	folder, err := modelsFolder(cfg)
