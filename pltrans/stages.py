@@ -58,7 +58,7 @@ def groups(stage: str, model: PLTrans, lr: float) -> List[Dict[str, Any]]:
             factor = 1.0
         else:
             fine = name.startswith(("fine.", "G.fuse", "G.residual", "G.stages.0", "G.stages.1"))
-            factor = 1.5 if fine else 2.0 if part in ("eps", "gate") else 0.6
+            factor = 1.5 if fine else 2.0 if part == "eps" else 1.0 if part == "gate" else 0.6
         by_rate.setdefault(factor, []).append(parameter)
     return [{"params": params, "lr": lr * factor} for factor, params in sorted(by_rate.items())]
 

@@ -12,10 +12,10 @@ import (
 
 func TestRegistry(t *testing.T) {
 	all := Registry()
-	if len(all) < 9 || all[0].Name != DefaultModel || !all[0].BuiltIn {
-		t.Fatalf("%d entries, the first is %+v", len(all), all[0])
+	if len(all) < 10 || all[0].Name != DefaultModel || !all[0].BuiltIn || all[1].Name != SmallModel || !all[1].BuiltIn {
+		t.Fatalf("%d entries, the first are %+v", len(all), all[:2])
 	}
-	for _, e := range all[1:] {
+	for _, e := range all[2:] {
 		if e.BuiltIn || len(e.SHA256) != 64 {
 			t.Errorf("%+v", e)
 		}
