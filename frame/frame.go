@@ -1,7 +1,6 @@
 package frame
 
 import (
-	"bytes"
 	"fmt"
 	"image"
 	"image/color"
@@ -126,32 +125,6 @@ func (c Colour) RGB(y, cb, cr float64) (r, g, b float64) {
 func (c Colour) YCbCr(r, g, b float64) (y, cb, cr float64) {
 	y = c.Kr*r + (1-c.Kr-c.Kb)*g + c.Kb*b
 	return y, (b - y) / (2 * (1 - c.Kb)), (r - y) / (2 * (1 - c.Kr))
-}
-
-// EqualIn says whether p and q are stored alike and hold the same samples in r,
-// the chroma samples of blocks that r cuts included. What of r lies outside of the
-// picture is left out.
-func (p *Planar) EqualIn(q *Planar, r image.Rectangle) bool {
-	if p.Width != q.Width || p.Height != q.Height || p.Depth != q.Depth || p.Colour != q.Colour ||
-		p.Mono != q.Mono || !p.Mono && (p.SubX != q.SubX || p.SubY != q.SubY) {
-		return false
-	}
-	r = r.Intersect(p.Bounds())
-	n := p.Bytes()
-	for i := range p.Planes() {
-		s := r
-		if i > 0 && !r.Empty() {
-			s.Min.X, s.Max.X = r.Min.X>>p.SubX, (r.Max.X-1)>>p.SubX+1
-			s.Min.Y, s.Max.Y = r.Min.Y>>p.SubY, (r.Max.Y-1)>>p.SubY+1
-		}
-		for y := s.Min.Y; y < s.Max.Y; y++ {
-			a, b := p.Pix[i][y*p.Stride[i]+n*s.Min.X:], q.Pix[i][y*q.Stride[i]+n*s.Min.X:]
-			if !bytes.Equal(a[:n*s.Dx()], b[:n*s.Dx()]) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // Luma8 is the luma in 8 bits, with the range it has. With 8-bit samples it shares the

@@ -1,7 +1,6 @@
 package frame
 
 import (
-	"bytes"
 	"image"
 	"image/color"
 	"math"
@@ -210,61 +209,5 @@ func TestLuma8(t *testing.T) {
 		if other := p.Luma8(image.NewGray(image.Rect(0, 0, 4, 3))); other.Rect != p.Bounds() {
 			t.Error("a picture of another size was used")
 		}
-	}
-}
-
-func TestEqualIn(t *testing.T) {
-	all := image.Rect(-5, -5, 100, 100)
-	for _, depth := range []int{8, 10} {
-		p := newPlanar(21, 13, depth, 1, 1, bt709, 6)
-		q := newPlanar(21, 13, depth, 1, 1, bt709, 9)
-		r := rand.New(rand.NewPCG(3, 4))
-		for i := range 3 {
-			w, h := p.PlaneSize(i)
-			for y := range h {
-				for x := range w {
-					v := r.IntN(1 << depth)
-					p.SetSample(i, x, y, v)
-					q.SetSample(i, x, y, v)
-				}
-			}
-		}
-		q.Pix[0][q.Stride[0]-1] = 99 // room between rows
-		if !p.EqualIn(q, all) || !p.EqualIn(p, all) || !p.EqualIn(q, image.Rectangle{}) {
-			t.Fatal("the same samples aren't equal")
-		}
-		for _, c := range []struct {
-			plane, x, y int
-			in, out     image.Rectangle
-		}{
-			{0, 7, 5, image.Rect(7, 5, 8, 6), image.Rect(0, 0, 7, 13)},
-			{0, 20, 12, image.Rect(0, 0, 100, 100), image.Rect(0, 0, 20, 13)},
-			{1, 3, 2, image.Rect(7, 5, 8, 6), image.Rect(0, 0, 6, 13)},
-			{2, 10, 6, image.Rect(20, 12, 21, 13), image.Rect(0, 0, 21, 12)},
-		} {
-			old := q.Sample(c.plane, c.x, c.y)
-			q.SetSample(c.plane, c.x, c.y, old^1)
-			if p.EqualIn(q, c.in) || !p.EqualIn(q, c.out) {
-				t.Errorf("%d bits, plane %d at (%d, %d): wrong in %v or %v", depth, c.plane, c.x, c.y, c.in, c.out)
-			}
-			q.SetSample(c.plane, c.x, c.y, old)
-		}
-		for name, change := range map[string]func(q *Planar){
-			"size": func(q *Planar) { q.Width-- }, "colour": func(q *Planar) { q.Colour.Full = true },
-			"chroma": func(q *Planar) { q.SubY = 0 }, "gray": func(q *Planar) { q.Mono = true },
-		} {
-			other := *q
-			change(&other)
-			if p.EqualIn(&other, image.Rect(0, 0, 1, 1)) {
-				t.Errorf("equal in spite of another %s", name)
-			}
-		}
-	}
-	p := newPlanar(4, 4, 8, 0, 0, bt709, 0)
-	p.Mono, p.Pix[1], p.Pix[2] = true, nil, nil
-	q := *p
-	q.Pix[0] = bytes.Clone(p.Pix[0])
-	if !p.EqualIn(&q, all) {
-		t.Error("gray pictures differ")
 	}
 }

@@ -41,6 +41,7 @@ type Segment struct {
 type Plan struct {
 	Version  int    `json:"version"`
 	Input    string `json:"input"`
+	Path     []byte `json:"path"` // Input as it is: it needn't be UTF-8
 	Size     int64  `json:"size"` // of the input, with its modification time: another version is another plan
 	MtimeNS  int64  `json:"mtime_ns"`
 	Settings string `json:"settings"` // hash of the model and the options that shape the result
@@ -101,7 +102,7 @@ func (e *Engine) DryPlan(ctx context.Context, in string) (Plan, error) {
 }
 
 func (e *Engine) plan(ctx context.Context, in string, tell Tell) (Plan, error) {
-	p := Plan{Version: planVersion, Input: in}
+	p := Plan{Version: planVersion, Input: in, Path: []byte(in)}
 	v, err := media.ProbeVideo(ctx, in)
 	if err != nil {
 		return p, err
@@ -171,6 +172,8 @@ func loadPlan(work string) (Plan, error) {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return p, fmt.Errorf("plan in %s: %w", work, err)
 	}
+	p.Input = string(p.Path)
+	p.Video.Path = p.Input
 	if p.Version != planVersion {
 		return p, fmt.Errorf("plan in %s: version %d, this one knows %d", work, p.Version, planVersion)
 	}
