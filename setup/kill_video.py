@@ -53,7 +53,7 @@ def main():
     for kill in range(kills):
         process, began = start(video, folder / "killed", state, options), time.time()
         try:
-            process.wait(rng.uniform(0.02, 0.25) * whole)
+            process.wait(rng.uniform(0.02, 1.6 / kills) * whole)
             print(f"kill {kill + 1}: the run had ended before", flush=True)
             break
         except subprocess.TimeoutExpired:
