@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"errors"
 	"image"
 
 	"restored/align"
@@ -27,19 +26,10 @@ type Crop struct {
 // face, or hardly one. Restoring and `restored align` both crop by it, so that
 // a network is trained on what it will see.
 func Align(img image.Image, f detect.Face, template string, size int) (Crop, bool, error) {
-	c := Crop{Landmarks: make([]align.Point, len(f.Landmarks))}
-	for i, p := range f.Landmarks {
-		c.Landmarks[i] = align.Point(p)
-	}
-	target, err := align.Template("dlib_"+template, size)
-	if err != nil {
-		return c, false, err
-	}
-	c.Transform, err = align.Estimate(c.Landmarks, target)
-	if errors.Is(err, align.ErrDegenerate) || err == nil && c.Transform.RMS(c.Landmarks, target)*512/float64(size) > maxResidual {
-		return c, false, nil
-	}
-	if err != nil {
+	var c Crop
+	var fits bool
+	var err error
+	if c.Transform, c.Landmarks, fits, err = fit(f.Landmarks, template, size); err != nil || !fits {
 		return c, false, err
 	}
 	if c.Pixels, err = align.Warp(img, c.Transform, size); err != nil {
