@@ -120,8 +120,8 @@ func blurred(t *testing.T) *image.NRGBA64 {
 	return out
 }
 
-// draw copies the portrait into an image of another type.
-func draw(dst interface {
+// drawFace copies the portrait into an image of another type.
+func drawFace(dst interface {
 	image.Image
 	Set(x, y int, c color.Color)
 }, src image.Image) image.Image {
@@ -165,9 +165,9 @@ func TestPhotoChangesOnlyFaces(t *testing.T) {
 	src := blurred(t)
 	for name, img := range map[string]image.Image{
 		"rgb16":  src,
-		"rgb8":   draw(image.NewNRGBA(src.Rect), src),
-		"gray16": draw(image.NewGray16(src.Rect), src),
-		"gray8":  draw(image.NewGray(src.Rect), src),
+		"rgb8":   drawFace(image.NewNRGBA(src.Rect), src),
+		"gray16": drawFace(image.NewGray16(src.Rect), src),
+		"gray8":  drawFace(image.NewGray(src.Rect), src),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -214,7 +214,7 @@ func TestPhotoChangesOnlyFaces(t *testing.T) {
 func TestGuardsLeaveTheFile(t *testing.T) {
 	in := filepath.Join(t.TempDir(), "in.png")
 	src := blurred(t)
-	writePNG(t, in, draw(image.NewNRGBA(src.Rect), src))
+	writePNG(t, in, drawFace(image.NewNRGBA(src.Rect), src))
 	original, err := os.ReadFile(in)
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func TestCrowd(t *testing.T) {
 func TestIdentityLowersTheBlend(t *testing.T) {
 	in := filepath.Join(t.TempDir(), "in.png")
 	src := blurred(t)
-	writePNG(t, in, draw(image.NewNRGBA(src.Rect), src))
+	writePNG(t, in, drawFace(image.NewNRGBA(src.Rect), src))
 	run := func(limit float64) Face {
 		o := options()
 		o.Limit = limit

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/draw"
 	"io"
 	"math"
 
@@ -18,9 +19,9 @@ const (
 	// stillBlock is the mean change of a block of an aligned crop (see steadyBlock) from
 	// one picture to the next, on the scale of 0 to 1, below which the face holds still there.
 	stillBlock = 1.5 / 255
-	// stillFace is the mean change of the luma in a face's box, on the scale of
-	// 0 to 255, below which there is no motion.
-	stillFace = 0.5
+	// stillPoint is how little the picture about a landmark moves, in pixels of
+	// the crop, where there is no motion.
+	stillPoint = 0.25
 	// compareSize is the side of the crops that are compared.
 	compareSize = 512
 )
@@ -34,8 +35,8 @@ type Comparison struct {
 	// middle of the face that hold still in the original.
 	FlickerIn  float64 `json:"flicker_in"`
 	FlickerOut float64 `json:"flicker_out"`
-	// Jump is the largest step of a landmark between two pictures without
-	// motion, in pixels of the 512×512 crop; Still is how many such pairs there were.
+	// Jump is the largest step of a landmark between two pictures about which
+	// nothing moves, in pixels of the 512×512 crop; Still is how many such steps there were.
 	Jump  float64 `json:"jump"`
 	Still int64   `json:"still"`
 	// Outside is the PSNR of the luma, in dB, where no face is: of the restored video
@@ -100,8 +101,8 @@ type meter struct {
 // A look is one face in one picture of both videos.
 type look struct {
 	in, out   []float32
-	luma      []uint8 // of the box in the original
-	box       image.Rectangle
+	luma      *image.Gray // of the original
+	side      float64     // of the face's box
 	landmarks [5]detect.Point
 	scale     float64 // of the crop, in its pixels a square pixel
 }
@@ -167,7 +168,7 @@ func (m *meter) look(a, b *frame.Planar, box image.Rectangle, landmarks [5]detec
 	if err != nil || !ok {
 		return nil, err
 	}
-	l := &look{box: box, landmarks: landmarks, scale: s.Scale()}
+	l := &look{side: float64(box.Dx()), landmarks: landmarks, scale: s.Scale()}
 	to := m.g.toCrop(s)
 	if l.in, err = align.WarpAffine(a, to, compareSize); err != nil {
 		return nil, err
@@ -175,11 +176,11 @@ func (m *meter) look(a, b *frame.Planar, box image.Rectangle, landmarks [5]detec
 	if l.out, err = align.WarpAffine(b, to, compareSize); err != nil {
 		return nil, err
 	}
-	luma := m.g.square(a.Luma8(nil), nil)
-	r := box.Intersect(luma.Rect)
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		l.luma = append(l.luma, luma.Pix[luma.PixOffset(r.Min.X, y):luma.PixOffset(r.Max.X, y)]...)
-	}
+	whole := m.g.square(a.Luma8(nil), nil)
+	// What lies further about the points isn't looked at; a's memory is its own again soon.
+	r := box.Inset(-box.Dx() / 2).Intersect(whole.Rect)
+	l.luma = image.NewGray(r)
+	draw.Draw(l.luma, r, whole, r.Min, draw.Src)
 	return l, nil
 }
 
@@ -198,20 +199,13 @@ func (m *meter) pair(a, b *look) {
 			m.c.FlickerOut += float64(blockChange(a.out, b.out, compareSize, x, y))
 		}
 	}
-	if len(a.luma) != len(b.luma) || a.box != b.box && a.box.Sub(a.box.Min) != b.box.Sub(b.box.Min) {
-		return
-	}
-	sum := 0
-	for i, v := range a.luma {
-		d := int(v) - int(b.luma[i])
-		sum += max(d, -d)
-	}
-	if float64(sum) > stillFace*float64(len(a.luma)) {
-		return
-	}
-	m.c.Still++
 	for i, p := range a.landmarks {
+		moved, known := motion(a.luma, b.luma, p.X, p.Y, motionPatch*a.side)
+		if !known || moved*a.scale > stillPoint {
+			continue
+		}
 		q := b.landmarks[i]
+		m.c.Still++
 		m.c.Jump = max(m.c.Jump, b.scale*math.Hypot(p.X-q.X, p.Y-q.Y))
 	}
 }

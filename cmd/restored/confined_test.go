@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -232,5 +233,21 @@ func BenchmarkConfined(b *testing.B) {
 			b.ReportMetric(median[1], "ms-confined")
 			b.ReportMetric(median[1]/median[0], "ratio")
 		})
+	}
+}
+
+// The allocator's settings reach the children, and those of who runs restored hold.
+func TestJobEnv(t *testing.T) {
+	cmd := exec.Command("env")
+	cmd.Env = jobEnv([]string{"HOME=/nowhere", "MALLOC_ARENA_MAX=8"})
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(string(out))
+	slices.Sort(got)
+	want := []string{"HOME=/nowhere", "MALLOC_ARENA_MAX=8", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=4194304"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

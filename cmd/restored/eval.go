@@ -91,7 +91,7 @@ func evalVideo(cmd *cobra.Command, cfg *config.Config, video, restored string, a
 	}
 	fmt.Fprintf(out, "%d pictures, %d pairs of consecutive faces\n", c.Frames, c.Faces)
 	fmt.Fprintf(out, "flicker where the original holds still, of 255: %.3f before, %.3f after, ratio %.2f\n", c.FlickerIn, c.FlickerOut, c.Ratio())
-	fmt.Fprintf(out, "largest step of a landmark without motion: %.2f of 512 pixels, in %d pairs\n", c.Jump, c.Still)
+	fmt.Fprintf(out, "largest step of a landmark without motion: %.2f of 512 pixels, of %d steps\n", c.Jump, c.Still)
 	fmt.Fprintf(out, "PSNR outside the faces: %.2f dB\n", c.Outside)
 	return nil
 }
