@@ -114,6 +114,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if queue.runner != nil {
 		watching.Go(func() { queue.runner.report(ctx, d.report) })
 	}
+	hangUp := serveControl(ctx, &Control{queue: queue}, state, log)
 	notify(ctx, log, sd.SdNotifyReady)
 	log.InfoContext(ctx, "restored is ready", "folders", len(roots), "workers", d.cfg.WorkerCount(), "state", state)
 
@@ -126,6 +127,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		err = watch.events.Close()
 	}
 	err = errors.Join(err, d.stop(late, queue))
+	hangUp()
 	if err == nil {
 		err = ledger.parkVideos(late)
 	}

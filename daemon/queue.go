@@ -70,7 +70,8 @@ type queue struct {
 	ledger  *Ledger
 	client  *river.Client[*sql.Tx]
 	isVideo func(name string) bool // nil = no videos
-	runner  *videoRunner           // nil = no videos
+	runner  *videoRunner           // nil = no videos, or nothing is worked on
+	photos  *photosInWork          // nil = nothing is worked on
 }
 
 // openQueue brings River's tables up to date and makes its client; nothing
@@ -78,15 +79,11 @@ type queue struct {
 func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, workers int, log *slog.Logger) (*queue, error) {
 	driver := riversqlite.New(l.db)
 	log = slog.New(atLeast{log.Handler(), slog.LevelWarn})
-	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: log})
-	if err != nil {
+	if err := migrateQueue(ctx, driver, log); err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
-	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return nil, fmt.Errorf("queue: prepare the tables: %w", err)
-	}
 	registered := river.NewWorkers()
-	err = river.AddWorkerSafely(registered, w)
+	err := river.AddWorkerSafely(registered, w)
 	if v != nil {
 		err = errors.Join(err, river.AddWorkerSafely(registered, &stepWorker[videoArgs]{videoWorker: v}),
 			river.AddWorkerSafely(registered, &stepWorker[segmentArgs]{videoWorker: v}),
@@ -112,11 +109,23 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, worker
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
-	q := &queue{ledger: l, client: client}
+	q := &queue{ledger: l, client: client, photos: &w.active}
 	if v != nil {
 		q.isVideo, q.runner = v.isVideo, v.videoRunner
 	}
 	return q, nil
+}
+
+// migrateQueue brings River's tables up to date.
+func migrateQueue(ctx context.Context, driver *riversqlite.Driver, log *slog.Logger) error {
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: log})
+	if err == nil {
+		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("prepare the tables: %w", err)
+	}
+	return nil
 }
 
 // foundFile is a settled file.
@@ -171,7 +180,7 @@ func (q *queue) enqueue(ctx context.Context, files []foundFile) (busy []foundFil
 		return nil, fmt.Errorf("enqueue: %w", err)
 	}
 	for _, run := range stale {
-		q.runner.discard(ctx, run)
+		q.discard(ctx, run)
 	}
 	return busy, nil
 }

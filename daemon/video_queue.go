@@ -17,9 +17,6 @@ const (
 	priorityLast    = 4 // what was in work when the process ended, more than once
 )
 
-// videoKinds are the kinds of jobs of videos, as SQL has them.
-const videoKinds = "('video', 'segment', 'join')"
-
 // videoArgs are the job of a video's plan, as photoArgs are a photo's.
 type videoArgs struct {
 	File  int64  `json:"file" river:"unique"`
@@ -114,9 +111,9 @@ func insertSteps(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx,
 	return nil
 }
 
-// cancelSteps cancels a video's open jobs but one.
-func cancelSteps(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx, file, but int64) error {
-	open, _, err := stepsOpen(ctx, tx, file)
+// cancelJobs cancels a file's open jobs but one; 0 = all.
+func cancelJobs(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx, file, but int64) error {
+	open, _, err := jobsOpen(ctx, tx, file)
 	if err != nil {
 		return err
 	}
@@ -131,10 +128,10 @@ func cancelSteps(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx,
 	return nil
 }
 
-// stepsOpen lists a video's open jobs and tells whether one of them is running.
-func stepsOpen(ctx context.Context, tx *sql.Tx, file int64) (ids []int64, running bool, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, state = 'running' FROM river_job WHERE kind IN `+videoKinds+`
-		AND state IN ('available', 'pending', 'running', 'retryable', 'scheduled') AND json_extract(args, '$.file') = ?`, file)
+// jobsOpen lists a file's open jobs and tells whether one of them is running.
+func jobsOpen(ctx context.Context, tx *sql.Tx, file int64) (ids []int64, running bool, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, state = 'running' FROM river_job
+		WHERE state IN ('available', 'pending', 'running', 'retryable', 'scheduled') AND json_extract(args, '$.file') = ?`, file)
 	if err != nil {
 		return nil, false, err
 	}
@@ -158,7 +155,7 @@ func (q *queue) videoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundF
 	if err != nil {
 		return false, 0, err
 	}
-	_, running, err := stepsOpen(ctx, tx, rec.ID)
+	_, running, err := jobsOpen(ctx, tx, rec.ID)
 	if err != nil {
 		return false, 0, err
 	}
@@ -168,7 +165,7 @@ func (q *queue) videoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundF
 		}
 		return false, 0, nil
 	}
-	if err := cancelSteps(ctx, q.client, tx, rec.ID, 0); err != nil {
+	if err := cancelJobs(ctx, q.client, tx, rec.ID, 0); err != nil {
 		return false, 0, err
 	}
 	if old != nil {
@@ -210,7 +207,7 @@ func (q *queue) recoverVideos(ctx context.Context, tx *sql.Tx) error {
 			err = insertSteps(ctx, q.client, tx, &v, rec.Path)
 		case v.kept:
 		default:
-			if err = cancelSteps(ctx, q.client, tx, v.file, 0); err == nil {
+			if err = cancelJobs(ctx, q.client, tx, v.file, 0); err == nil {
 				err = forget(ctx, tx, v.run)
 			}
 		}

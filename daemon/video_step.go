@@ -215,7 +215,7 @@ func ours(why error) bool {
 	var stalled *stalledError
 	var unread *errUnread
 	var none *noRoomError
-	return errors.Is(why, errGone) || errors.As(why, &stalled) || errors.As(why, &unread) || errors.As(why, &none)
+	return errors.Is(why, errGone) || errors.Is(why, errCancelled) || errors.As(why, &stalled) || errors.As(why, &unread) || errors.As(why, &none)
 }
 
 // trouble looks for what is in the way of a step in work.

@@ -122,7 +122,7 @@ func (w *videoWorker) end(ctx context.Context, j stepJob, end outcome, err error
 	}
 	var unread *errUnread
 	var none *noRoomError
-	cancel := func(tx *sql.Tx) error { return cancelSteps(ctx, j.client, tx, j.rec.ID, j.row.ID) }
+	cancel := func(tx *sql.Tx) error { return cancelJobs(ctx, j.client, tx, j.rec.ID, j.row.ID) }
 	switch {
 	case errors.Is(err, errGone):
 		return river.JobCancel(err)
@@ -203,7 +203,7 @@ func unnoted(err error) error {
 func (w *videoWorker) anew(ctx context.Context, j stepJob, why error) error {
 	j.log.InfoContext(ctx, "video is begun again", "reason", why.Error())
 	err := w.ledger.videoAnew(ctx, j.step, func(tx *sql.Tx) error {
-		if err := cancelSteps(ctx, j.client, tx, j.rec.ID, j.row.ID); err != nil {
+		if err := cancelJobs(ctx, j.client, tx, j.rec.ID, j.row.ID); err != nil {
 			return err
 		}
 		v := videoRow{file: j.rec.ID, version: j.rec.Version, stage: stagePlan}
@@ -222,9 +222,12 @@ func (w *videoWorker) fail(ctx context.Context, j stepJob, err error, cancel fun
 	if keep {
 		reason += "; its work is kept in " + j.work
 	}
-	if errors.As(err, &crash) {
+	switch {
+	case errors.As(err, &crash):
 		j.log.ErrorContext(ctx, "video failed by a panic", "error", err, "stack", string(crash.stack))
-	} else {
+	case errors.Is(err, errCancelled):
+		j.log.InfoContext(ctx, "video cancelled", "reason", reason)
+	default:
 		j.log.ErrorContext(ctx, "video failed", "error", reason)
 	}
 	err = errors.Join(err, w.ledger.videoFailed(ctx, j.step, reason, keep, cancel))

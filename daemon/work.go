@@ -172,6 +172,8 @@ func (l *Ledger) end(ctx context.Context, id int64, res Result, err error, again
 	switch {
 	case errors.As(err, &unread):
 		return Failed, errors.Join(err, l.drop(late, id, err.Error()))
+	case errors.Is(context.Cause(ctx), errCancelled):
+		return Failed, errors.Join(errCancelled, l.fail(late, id, errCancelled.Error()))
 	case errors.Is(ctx.Err(), context.Canceled):
 		return Queued, errors.Join(err, context.Canceled, l.requeue(late, id, "", false))
 	case again && IsTransient(err):

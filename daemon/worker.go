@@ -24,6 +24,7 @@ type worker struct {
 	wait      time.Duration // before room is looked for again
 	retry     func(attempt int) time.Duration
 	log       *slog.Logger
+	active    photosInWork
 }
 
 // Timeout is real, so that River rescues a job that hangs.
@@ -38,6 +39,10 @@ func (w *worker) NextRetry(job *river.Job[photoArgs]) time.Time {
 // any other error has River try again.
 func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 	log := w.log.With("job", job.ID, "file", job.Args.Path)
+	// Before anything is asked of the ledger, as for videos: who cancels the file
+	// there is either seen by what follows, or stops it.
+	ctx, leave := w.active.enter(ctx, job.Args.File)
+	defer leave()
 	rec, ok, err := w.ledger.byID(ctx, job.Args.File)
 	if err != nil {
 		log.ErrorContext(ctx, "ledger not readable", "stage", "ledger", "error", err)
@@ -109,6 +114,8 @@ func (w *worker) report(ctx context.Context, log *slog.Logger, state State, res 
 		log.InfoContext(ctx, "photo put aside until it is seen again", "reason", unread.reason)
 	case errors.As(err, &crash):
 		log.ErrorContext(ctx, "photo failed by a panic", "error", err, "stack", string(crash.stack))
+	case errors.Is(err, errCancelled):
+		log.InfoContext(ctx, "photo cancelled")
 	case state == Queued && errors.Is(err, context.Canceled):
 		log.InfoContext(ctx, "photo put back")
 	case state == Queued:

@@ -1,0 +1,147 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+)
+
+// photosInWork are the photos that this process works on, by their numbers.
+type photosInWork struct {
+	mu   sync.Mutex
+	stop map[int64]context.CancelCauseFunc
+}
+
+// enter notes a photo until leave is called. ctx ends with errCancelled if
+// somebody cancels it.
+func (p *photosInWork) enter(ctx context.Context, id int64) (_ context.Context, leave func()) {
+	ctx, stop := context.WithCancelCause(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stop == nil {
+		p.stop = map[int64]context.CancelCauseFunc{}
+	}
+	p.stop[id] = stop
+	return ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		stop(nil)
+		delete(p.stop, id)
+	}
+}
+
+// of is what stops a photo; nil = nobody works on it.
+func (p *photosInWork) of(id int64) context.CancelCauseFunc {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stop[id]
+}
+
+// busy tells whether this process works on a file, whose run is 0 where it is
+// no video in work.
+func (q *queue) busy(id, run int64) bool {
+	return q.photos != nil && q.photos.of(id) != nil || q.runner != nil && run != 0 && len(q.runner.active.of(run)) > 0
+}
+
+// stopWork cancels what this process does with a file.
+func (q *queue) stopWork(id, run int64) {
+	if q.runner != nil {
+		q.runner.active.stop(run, errCancelled)
+	}
+	if q.photos == nil {
+		return
+	}
+	if stop := q.photos.of(id); stop != nil {
+		stop(errCancelled)
+	}
+}
+
+// idle waits until this process doesn't work on a file any more.
+func (q *queue) idle(ctx context.Context, id, run int64) error {
+	tick := time.NewTicker(idlePoll)
+	defer tick.Stop()
+	for q.busy(id, run) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// discard removes the work folder of a run, at the latest at the next start; 0
+// = there is none.
+func (q *queue) discard(ctx context.Context, run int64) {
+	if q.runner != nil && run != 0 {
+		q.runner.discard(ctx, run)
+	}
+}
+
+// pauseWait is how long River may take to see a pause: it looks each two
+// seconds.
+const pauseWait = 10 * time.Second
+
+// pause returns when nothing new is begun any more.
+func (q *queue) pause(ctx context.Context) error {
+	if paused, err := q.paused(ctx); err != nil || paused {
+		return err
+	}
+	var seen <-chan *river.Event
+	if q.photos != nil { // this process works
+		events, cancel := q.client.Subscribe(river.EventKindQueuePaused)
+		defer cancel()
+		seen = events
+	}
+	if err := q.client.QueuePause(ctx, river.QueueDefault, nil); err != nil {
+		return fmt.Errorf("queue: pause: %w", err)
+	}
+	if seen == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, pauseWait)
+	defer cancel()
+	select {
+	case <-seen:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("queue: the pause is noted, but not seen yet: %w", ctx.Err())
+	}
+}
+
+func (q *queue) resume(ctx context.Context) error {
+	if err := q.client.QueueResume(ctx, river.QueueDefault, nil); err != nil {
+		return fmt.Errorf("queue: resume: %w", err)
+	}
+	return nil
+}
+
+// paused tells whether nothing new is begun. Before its first start there is
+// no queue to pause.
+func (q *queue) paused(ctx context.Context) (bool, error) {
+	row, err := q.client.QueueGet(ctx, river.QueueDefault)
+	if errors.Is(err, river.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("queue: %w", err)
+	}
+	return row.PausedAt != nil, nil
+}
+
+// nextTry is when a file that waits is tried again; nil = as soon as it is its
+// turn.
+func (q *queue) nextTry(ctx context.Context, id int64) (*time.Time, error) {
+	var seconds *int64
+	err := q.ledger.db.QueryRowContext(ctx, `SELECT min(unixepoch(scheduled_at)) FROM river_job
+		WHERE state IN ('retryable', 'scheduled') AND json_extract(args, '$.file') = ?`, id).Scan(&seconds)
+	if err != nil || seconds == nil {
+		return nil, err
+	}
+	at := time.Unix(*seconds, 0)
+	return &at, nil
+}
