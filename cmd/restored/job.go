@@ -96,7 +96,7 @@ func openJob(_ context.Context, start confine.Start) (confine.Service, any, erro
 	}
 	cfg.Workers = 1 // the parent has as many children as workers
 	media.TagTemps(start.Tag)
-	n, err := openNative(&cfg, newLogger(os.Stderr, cfg.Log.Level))
+	n, err := openNative(&cfg, newLogger(os.Stderr, logLevel(cfg.Log.Level)))
 	if err != nil {
 		return nil, nil, err
 	}

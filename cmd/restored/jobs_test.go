@@ -64,6 +64,22 @@ func TestJobs(t *testing.T) {
 		!strings.Contains(stderr, "99") || len(one) != 1 || one[0].State != daemon.Queued {
 		t.Errorf("retry: %d, %s, %+v", code, stderr, one)
 	}
+	// SIGHUP: what can be taken over is, and the rest is told.
+	for text, want := range map[string]string{
+		yaml + "workers: 3\ndisk: {reserve: 2GiB}\n": `"setting changed: it counts from the next start" key=workers`,
+		yaml + "wrokers: 3\n":                         `"configuration not reloaded: the one so far stays"`,
+	} {
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		until(t, want, func() bool { return strings.Contains(log.String(), want) })
+	}
+	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
