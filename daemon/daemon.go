@@ -100,6 +100,14 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, ledger.Close()) }()
 
+	if ledger.aside != "" {
+		log.ErrorContext(ctx, "the database is damaged: moved aside, what was done is found again by the outputs", "file", ledger.aside)
+	}
+	if n, err := ledger.rebuild(ctx, roots, d.takes); err != nil {
+		return err
+	} else if n > 0 {
+		log.InfoContext(ctx, "outputs found: their inputs aren't done again", "files", n)
+	}
 	queue, err := d.open(ctx, ledger, roots)
 	if err != nil {
 		return err

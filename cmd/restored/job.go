@@ -15,6 +15,7 @@ import (
 	"restored/confine"
 	"restored/media"
 	"restored/pipeline"
+	"restored/restore"
 )
 
 // An engine works on files: pipeline.Engine in this process, confined in others.
@@ -69,6 +70,7 @@ var jobErrors = confine.Known{
 	"exists":      media.ErrExists,
 	"damaged":     media.ErrDamaged,
 	"large":       media.ErrTooLarge,
+	"device":      restore.ErrDevice,
 	"unsupported": media.ErrUnsupported,
 	"no photo":    media.ErrNotPhoto,
 	"no video":    media.ErrNotVideo,
@@ -148,6 +150,9 @@ func (s jobService) Do(ctx context.Context, kind string, args json.RawMessage, p
 		err = fmt.Errorf("a call of the unknown kind %q", kind)
 	}
 	r.Output = []byte(r.Report.Output)
+	if errors.Is(err, restore.ErrDevice) {
+		err = confine.Unfit(err) // a fresh process opens the GPU anew, if it is there
+	}
 	return r, errors.Join(err, t.flush(parent))
 }
 
