@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,13 +41,16 @@ const (
 
 // Daemon watches, queues and works. It is made by [New] and used once.
 type Daemon struct {
-	cfg      *config.Config
-	deps     Deps
-	attempts int
-	free     func(dir string) (space, error)
-	roomWait time.Duration
-	stall    time.Duration
-	report   time.Duration
+	cfg       *config.Config
+	deps      Deps
+	attempts  int
+	free      func(dir string) (space, error)
+	roomWait  time.Duration
+	stall     time.Duration
+	report    time.Duration
+	reserve   *atomic.Int64             // bytes, as disk.reserve
+	reloading sync.Mutex                // guards cfg once Run runs
+	beat      atomic.Pointer[time.Time] // when the watcher was last seen alive
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
@@ -69,7 +73,10 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if deps.Drain == 0 {
 		deps.Drain = defaultDrain
 	}
-	return &Daemon{cfg, deps, maxAttempts, freeSpace, roomWait, cfg.Video.Stall, tellEvery}, nil
+	return &Daemon{
+		cfg: cfg, deps: deps, attempts: maxAttempts, free: freeSpace, roomWait: roomWait, stall: cfg.Video.Stall,
+		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)),
+	}, nil
 }
 
 // Run works until ctx is done and then stops: no new job is begun, those in
@@ -93,6 +100,14 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, ledger.Close()) }()
 
+	if ledger.aside != "" {
+		log.ErrorContext(ctx, "the database is damaged: moved aside, what was done is found again by the outputs", "file", ledger.aside)
+	}
+	if n, err := ledger.rebuild(ctx, roots, d.takes); err != nil {
+		return err
+	} else if n > 0 {
+		log.InfoContext(ctx, "outputs found: their inputs aren't done again", "files", n)
+	}
 	queue, err := d.open(ctx, ledger, roots)
 	if err != nil {
 		return err
@@ -114,8 +129,17 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if queue.runner != nil {
 		watching.Go(func() { queue.runner.report(ctx, d.report) })
 	}
+	tending, untend := context.WithCancel(context.WithoutCancel(ctx))
+	defer untend()
+	var tended sync.WaitGroup
+	interval, err := watchInterval()
+	if err != nil {
+		log.WarnContext(ctx, "the service manager's watchdog is not understood, and not fed", "error", err)
+	}
+	dog := &watchdog{queue: queue, timeout: d.cfg.Queue.Timeout, stall: d.stall, rescan: d.cfg.Rescan, beat: &d.beat, log: log}
 	hangUp := serveControl(ctx, &Control{queue: queue}, state, log)
 	notify(ctx, log, sd.SdNotifyReady)
+	tended.Go(func() { dog.tend(tending, ctx, interval) })
 	log.InfoContext(ctx, "restored is ready", "folders", len(roots), "workers", d.cfg.WorkerCount(), "state", state)
 
 	<-ctx.Done()
@@ -128,6 +152,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	err = errors.Join(err, d.stop(late, queue))
 	hangUp()
+	untend()
+	tended.Wait()
 	if err == nil {
 		err = ledger.parkVideos(late)
 	}
@@ -137,7 +163,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 
 // open makes the workers and their queue.
 func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, error) {
-	log, guard := d.deps.Log, room{int64(d.cfg.Disk.Reserve), d.free}
+	log, guard := d.deps.Log, room{d.reserve, d.free}
 	photos := &worker{
 		ledger: l, processor: d.deps.Processor, roots: roots, room: guard, wait: d.roomWait,
 		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
@@ -183,12 +209,11 @@ func (d *Daemon) watcher(ctx context.Context, roots []root, state string, l *Led
 		rescan: d.cfg.Rescan, settle: newSettle(d.cfg.Settle.Quiet, d.cfg.Settle.Max, maxWaiting), log: log,
 		watched: map[string]bool{}, touched: map[string]struct{}{},
 	}
-	w.scanned = func(ctx context.Context) {
-		counts, err := l.Counts(ctx)
-		if err == nil {
-			notify(ctx, log, status(counts))
-		}
+	w.beat = func() {
+		now := time.Now()
+		d.beat.Store(&now)
 	}
+	w.beat()
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
 		advice := ""

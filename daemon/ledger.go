@@ -114,11 +114,14 @@ type Ledger struct {
 	db   *sql.DB
 	lock *os.File
 	dir  string // the state folder, absolute
+
+	aside string // where a damaged database was moved by OpenLedger, else ""
 }
 
 // OpenLedger makes the state folder if it is missing, takes its lock and opens
-// the database, making or upgrading the tables. Another process that has the
-// folder in use is [ErrLocked]. The caller closes the Ledger.
+// the database, making or upgrading the tables. A damaged database is moved
+// aside, and a new one made. Another process that has the folder in use is
+// [ErrLocked]. The caller closes the Ledger.
 func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
 	dir, err := filepath.Abs(dir)
 	if err == nil {
@@ -132,16 +135,19 @@ func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, databaseName)
-	db, err := sql.Open("sqlite", dsn(file))
+	l := &Ledger{lock: lock, dir: dir}
+	if l.db, err = openDatabase(ctx, file); isDamaged(err) {
+		var moved error
+		if l.aside, moved = moveAside(file); moved == nil {
+			l.db, err = openDatabase(ctx, file)
+		} else {
+			err = errors.Join(err, moved)
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("state database %s: %w", file, err), lock.Close())
 	}
-	// One connection: SQLite has one writer, and River expects it so.
-	db.SetMaxOpenConns(1)
-	if err := migrateLedger(ctx, db); err != nil {
-		return nil, errors.Join(fmt.Errorf("state database %s: %w", file, err), db.Close(), lock.Close())
-	}
-	return &Ledger{db, lock, dir}, nil
+	return l, nil
 }
 
 // dsn names the database with its settings. Every commit reaches the disk

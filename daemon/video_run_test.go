@@ -29,7 +29,7 @@ func TestRunVideo(t *testing.T) {
 		return rec, err
 	}
 	runner := func(f *films, free func(string) (space, error)) *videoRunner {
-		return &videoRunner{videos: f, room: room{free: free}, stall: 50 * time.Millisecond, grace: time.Minute, log: log}
+		return &videoRunner{videos: f, room: room{reserveOf(0), free}, stall: 50 * time.Millisecond, grace: time.Minute, log: log}
 	}
 
 	// Stopped in the middle.

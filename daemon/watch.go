@@ -45,7 +45,7 @@ type watcher struct {
 	touched map[string]struct{} // paths of events not looked into yet
 	full    bool                // a full scan is due
 	scarce  bool                // the limit of inotify has been met, and told
-	scanned func(context.Context)
+	beat    func()              // called now and then: the watcher is alive; nil = nobody asks
 }
 
 // run watches until ctx is done. It returns nil: what goes wrong with a folder
@@ -65,6 +65,7 @@ func (w *watcher) run(ctx context.Context) {
 	defer gather.Stop()
 	w.full = true
 	for {
+		w.alive()
 		select {
 		case <-ctx.Done():
 			return
@@ -93,6 +94,13 @@ func (w *watcher) run(ctx context.Context) {
 			looking = true
 			look.Reset(min(max(w.settle.quiet/4, 20*time.Millisecond), 500*time.Millisecond))
 		}
+	}
+}
+
+// alive tells whoever asks that watching goes on.
+func (w *watcher) alive() {
+	if w.beat != nil {
+		w.beat()
 	}
 }
 
@@ -134,9 +142,6 @@ func (w *watcher) examine(ctx context.Context) {
 	}
 	for _, r := range w.roots {
 		w.scan(ctx, r.in)
-	}
-	if w.scanned != nil {
-		w.scanned(ctx)
 	}
 }
 
@@ -189,6 +194,7 @@ func (w *watcher) scanFolder(ctx context.Context, dir string) (folders []string)
 		return nil
 	}
 	for {
+		w.alive()
 		entries, err := f.ReadDir(readChunk)
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())

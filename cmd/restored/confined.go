@@ -16,6 +16,7 @@ import (
 	"restored/daemon"
 	"restored/media"
 	"restored/pipeline"
+	"restored/restore"
 )
 
 // maxCalls is how many calls a child serves: what native libraries leak
@@ -139,7 +140,9 @@ func ofJob(in string, err error) error {
 	if in != "" && (failed || crashed) {
 		err = fmt.Errorf("%s: %w", in, err)
 	}
-	if failed {
+	// What the machine lacked, or somebody did, another try may not meet.
+	killed := crashed && crash.Signal == syscall.SIGKILL && crash.Memory == 0 && crash.Reason == ""
+	if failed || killed || errors.Is(err, restore.ErrDevice) {
 		return daemon.Transient(err)
 	}
 	return err

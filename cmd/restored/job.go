@@ -15,6 +15,7 @@ import (
 	"restored/confine"
 	"restored/media"
 	"restored/pipeline"
+	"restored/restore"
 )
 
 // An engine works on files: pipeline.Engine in this process, confined in others.
@@ -69,6 +70,7 @@ var jobErrors = confine.Known{
 	"exists":      media.ErrExists,
 	"damaged":     media.ErrDamaged,
 	"large":       media.ErrTooLarge,
+	"device":      restore.ErrDevice,
 	"unsupported": media.ErrUnsupported,
 	"no photo":    media.ErrNotPhoto,
 	"no video":    media.ErrNotVideo,
@@ -96,7 +98,7 @@ func openJob(_ context.Context, start confine.Start) (confine.Service, any, erro
 	}
 	cfg.Workers = 1 // the parent has as many children as workers
 	media.TagTemps(start.Tag)
-	n, err := openNative(&cfg, newLogger(os.Stderr, cfg.Log.Level))
+	n, err := openNative(&cfg, newLogger(os.Stderr, logLevel(cfg.Log.Level)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,6 +150,9 @@ func (s jobService) Do(ctx context.Context, kind string, args json.RawMessage, p
 		err = fmt.Errorf("a call of the unknown kind %q", kind)
 	}
 	r.Output = []byte(r.Report.Output)
+	if errors.Is(err, restore.ErrDevice) {
+		err = confine.Unfit(err) // a fresh process opens the GPU anew, if it is there
+	}
 	return r, errors.Join(err, t.flush(parent))
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -77,7 +78,7 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 	if total == 0 {
 		return usageErr("no photos or videos in %q", r.paths)
 	}
-	e, err := openConfined(ctx, cfg, newLogger(r.stderr, "warn"))
+	e, err := openConfined(ctx, cfg, newLogger(r.stderr, slog.LevelWarn))
 	if err == nil {
 		if r.dry {
 			err = r.plans(ctx, e)
@@ -112,7 +113,7 @@ func (r *runner) process(ctx context.Context, cfg *config.Config, e engine, tota
 	}
 	r.bar = newProgress(r.stderr, total)
 	p := runProcessor{e, filepath.Join(state, "work"), r.bar, daemon.RunOptions{
-		Stall: cfg.Video.Stall, Reserve: int64(cfg.Disk.Reserve), Log: newLogger(r.bar.lines(), "warn"),
+		Stall: cfg.Video.Stall, Reserve: int64(cfg.Disk.Reserve), Log: newLogger(r.bar.lines(), slog.LevelWarn),
 	}}
 	targets := make(chan target)
 	var wg sync.WaitGroup

@@ -3,6 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -18,13 +24,19 @@ func newServe() *cobra.Command {
 		Long: `Watches the folders that the configuration names, restores each photo once it is
 complete, and mirrors the results under the output folders. The queue survives a crash.
 On SIGTERM or Ctrl-C the photos in work are finished, then it stops; a second signal
-stops it at once, and what was in work is done again at the next start.`,
+stops it at once, and what was in work is done again at the next start. On SIGHUP it reads
+its configuration anew: disk.reserve and log.level count at once, of every other change the log
+says that it counts from the next start.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(cmd)
 			if err != nil {
 				return err
 			}
+			// A panic, and the abort by the service manager's watchdog, end the process by
+			// a signal: Go's own exit code 2 would look like a faulty configuration,
+			// which isn't started again.
+			debug.SetTraceback("crash")
 			return serve(cmd.Context(), cfg, cmd)
 		},
 	}
@@ -33,7 +45,9 @@ stops it at once, and what was in work is done again at the next start.`,
 }
 
 func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
-	log := newLogger(cmd.ErrOrStderr(), cfg.Log.Level)
+	var level slog.LevelVar
+	level.Set(logLevel(cfg.Log.Level))
+	log := newLogger(cmd.ErrOrStderr(), &level)
 	if len(cfg.Watch) == 0 {
 		return usageErr("no folder to watch: set watch in the file given by --config")
 	}
@@ -45,9 +59,40 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
 	})
 	if err == nil {
-		err = d.Run(ctx)
+		err = reloaded(ctx, d, cmd, log, &level)
 	}
 	return errors.Join(err, e.close())
+}
+
+// reloaded runs the daemon, which reads its configuration anew on SIGHUP.
+func reloaded(ctx context.Context, d *daemon.Daemon, cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	ended := make(chan struct{})
+	var reloading sync.WaitGroup
+	reloading.Go(func() {
+		for {
+			select {
+			case <-hangups:
+			case <-ended:
+				return
+			}
+			cfg, err := loadConfig(cmd)
+			if err == nil {
+				err = d.Reload(ctx, cfg)
+			}
+			if err != nil {
+				log.ErrorContext(ctx, "configuration not reloaded: the one so far stays", "error", err)
+				continue
+			}
+			level.Set(logLevel(cfg.Log.Level))
+		}
+	})
+	err := d.Run(ctx)
+	close(ended)
+	reloading.Wait()
+	return err
 }
 
 // processor lets the daemon and the ledger work by the pipeline.

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image/jpeg"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,14 +21,33 @@ import (
 // asMain makes the test binary be the command, see TestMain.
 const asMain = "TEST_AS_RESTORED"
 
+// serveLog is what a daemon logs, to be read at any time.
+type serveLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write takes what the daemon prints.
+func (l *serveLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *serveLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // startServe starts the daemon as a process of its own.
-func startServe(t *testing.T, config string) (*exec.Cmd, *bytes.Buffer) {
+func startServe(t *testing.T, config string) (*exec.Cmd, *serveLog) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
+	var log serveLog
 	cmd := exec.Command(exe, "serve", "--config", config)
 	cmd.Env = append(os.Environ(), asMain+"=1",
 		"RESTORED_PATHS_LIBRARIES="+filepath.Join(deps(t), "onnxruntime"),
@@ -126,6 +147,17 @@ func TestServeSurvivesAKill(t *testing.T) {
 	}
 	if err := <-copied; err != nil {
 		t.Fatal(err)
+	}
+
+	// The abort by a watchdog is a signal's end, which systemd starts again.
+	aborted, log := startServe(t, config)
+	until(t, "the second start", func() bool { return strings.Contains(log.String(), "restored is ready") })
+	if err := aborted.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := aborted.Wait(); !errors.As(err, &exit) || exit.ExitCode() != -1 {
+		t.Errorf("after SIGABRT: %v", err)
 	}
 
 	second, log := startServe(t, config)
