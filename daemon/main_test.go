@@ -66,7 +66,7 @@ func siteAt(t testing.TB, dir string) *site {
 func siteConfig(dir string) config.Config {
 	cfg := config.Default()
 	cfg.State = filepath.Join(dir, "state")
-	cfg.Watch = []config.Watch{{In: filepath.Join(dir, "in"), Out: filepath.Join(dir, "out"), Originals: "keep"}}
+	cfg.Watch = []config.Watch{{In: filepath.Join(dir, "in"), Out: filepath.Join(dir, "out"), Originals: "keep", Recursive: true}}
 	cfg.Settle.Quiet = 100 * time.Millisecond
 	cfg.Rescan = time.Second
 	cfg.Workers = 2

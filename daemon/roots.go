@@ -14,6 +14,7 @@ import (
 // root is one watched folder with its output folder, both absolute and free of
 // links.
 type root struct {
+	filter
 	in, out string
 	outName func(rel string) string
 }
@@ -33,7 +34,7 @@ func openRoots(watch []config.Watch, state string, outName func(string) string) 
 		if err != nil {
 			return nil, fmt.Errorf("watch[%d].in: %w", i, err)
 		}
-		roots[i] = root{in: in, outName: outName}
+		roots[i] = root{filter: newFilter(w.Recursive, w.Include, w.Exclude), in: in, outName: outName}
 	}
 	for i, w := range watch {
 		out, err := resolve(w.Out)
@@ -156,10 +157,18 @@ func (r root) plan(path string) (string, error) {
 	return filepath.Join(r.out, name), nil
 }
 
-// rootOf finds the root that a path lies under, by name.
+// rel is a path below the root relative to it.
+func (r root) rel(path string) string {
+	if path == r.in {
+		return "."
+	}
+	return strings.TrimPrefix(path, strings.TrimSuffix(r.in, "/")+"/")
+}
+
+// rootOf finds the root that a path is or lies under, by name.
 func rootOf(roots []root, path string) (root, bool) {
 	for _, r := range roots {
-		if strings.HasPrefix(path, strings.TrimSuffix(r.in, "/")+"/") {
+		if path == r.in || strings.HasPrefix(path, strings.TrimSuffix(r.in, "/")+"/") {
 			return r, true
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -149,7 +148,7 @@ func (w *watcher) examinePath(ctx context.Context, path string) {
 	case err != nil: // gone already: absence is nothing to act upon
 	case info.IsDir():
 		w.scan(ctx, path)
-	case w.candidate(info):
+	case w.candidate(path, info):
 		rec, known, err := w.ledger.Lookup(ctx, path)
 		if err != nil {
 			w.log.ErrorContext(ctx, "ledger not readable", "file", path, "stage", "watch", "error", err)
@@ -161,7 +160,8 @@ func (w *watcher) examinePath(ctx context.Context, path string) {
 
 // scan looks at every file under a folder.
 func (w *watcher) scan(ctx context.Context, dir string) {
-	if ctx.Err() != nil || dir == w.skip {
+	r, ok := rootOf(w.roots, dir)
+	if ctx.Err() != nil || dir == w.skip || !ok || !r.enters(r.rel(dir)) {
 		return
 	}
 	// The watch is set first, so that nothing that comes meanwhile is missed.
@@ -198,7 +198,7 @@ func (w *watcher) scanFolder(ctx context.Context, dir string) (folders []string)
 				folders = append(folders, path)
 			case e.Type().IsRegular() && w.takes(e.Name()):
 				info, err := e.Info()
-				if err == nil && w.candidate(info) && known[e.Name()] != versionOf(info) {
+				if err == nil && w.candidate(path, info) && known[e.Name()] != versionOf(info) {
 					w.wait(path, info)
 				}
 			}
@@ -232,8 +232,10 @@ func (w *watcher) observe(ctx context.Context, dir string) {
 
 // candidate tells whether a file is one to take: regular, with a name
 // to take, not empty. Links are not followed: what they point to has its own place.
-func (w *watcher) candidate(info fs.FileInfo) bool {
-	return info.Mode().IsRegular() && info.Size() > 0 && !ignored(info.Name()) && w.takes(info.Name())
+func (w *watcher) candidate(path string, info fs.FileInfo) bool {
+	r, ok := rootOf(w.roots, path)
+	return ok && info.Mode().IsRegular() && info.Size() > 0 && !ignored(info.Name()) && w.takes(info.Name()) &&
+		r.takes(r.rel(path))
 }
 
 // wait waits for a file to settle; without room, a later scan finds it again.
@@ -249,7 +251,7 @@ func (w *watcher) lookAgain(ctx context.Context) {
 	var batch []foundFile
 	for _, path := range w.settle.due(now) {
 		info, err := os.Lstat(path)
-		if err != nil || !w.candidate(info) {
+		if err != nil || !w.candidate(path, info) {
 			w.settle.forget(path)
 			continue
 		}
@@ -300,11 +302,4 @@ func (w *watcher) isRoot(dir string) bool {
 		}
 	}
 	return false
-}
-
-// ignored names are hidden files, downloads and copies under way, and editors'
-// leftovers. Our temporaries are hidden files.
-func ignored(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") ||
-		strings.HasSuffix(name, ".part") || strings.HasSuffix(name, ".crdownload")
 }

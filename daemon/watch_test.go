@@ -237,3 +237,61 @@ func TestTouchIsBounded(t *testing.T) {
 		t.Errorf("%d paths kept, full scan %v", len(r.w.touched), r.w.full)
 	}
 }
+
+// TestIgnoredNames: temporaries of browsers, rsync, editors, and the folders of
+// storage systems; what only looks a little like them is taken.
+func TestIgnoredNames(t *testing.T) {
+	for _, name := range []string{
+		".a.jpg", ".a.jpg.Xy12Zz", ".a.jpg.swp", ".#a.jpg", "a.jpg~", "#a.jpg#", "~$a.jpg", "~syncthing~a.jpg.tmp",
+		"a.jpg.part", "a.jpg.PART", "a.jpg.partial", "a.jpg.crdownload", "a.jpg.opdownload", "a.jpg.filepart", "a.download",
+		"a.jpg.!ut", "a.jpg.!qB", "a.temp.mp4", "a.tmp.jpg", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "System Volume Information",
+		".restored-1.tmp",
+	} {
+		if !ignored(name) {
+			t.Errorf("%q is taken", name)
+		}
+	}
+	for _, name := range []string{"a.jpg", "#1.jpg", "~a.jpg", "a~1.jpg", "part.jpg", "a.part.jpg", "temp.jpg", "download", "#"} {
+		if ignored(name) {
+			t.Errorf("%q is ignored", name)
+		}
+	}
+}
+
+// TestWatchPatterns: what each root takes by its patterns and its recursion, by
+// scans and by events.
+func TestWatchPatterns(t *testing.T) {
+	files := []string{"a.jpg", "b.jpg", "raw/a.jpg", "raw/deep/c.jpg", "album/a.jpg", "album/raw/d.jpg", "album/x/e.jpg", "r\xff.jpg"}
+	for _, c := range []struct {
+		name             string
+		flat             bool
+		include, exclude []string
+		want             []string
+	}{
+		{"everything", false, nil, nil, files},
+		{"only the folder itself", true, nil, nil, []string{"a.jpg", "b.jpg", "r\xff.jpg"}},
+		{"a folder anywhere", false, nil, []string{"raw/"}, []string{"a.jpg", "b.jpg", "album/a.jpg", "album/x/e.jpg", "r\xff.jpg"}},
+		{"a folder at the top", false, nil, []string{"/raw"}, []string{"a.jpg", "b.jpg", "album/a.jpg", "album/raw/d.jpg", "album/x/e.jpg", "r\xff.jpg"}},
+		{"taken back", false, nil, []string{"*.jpg", "!b.jpg"}, []string{"b.jpg"}},
+		{"not below an excluded folder", false, nil, []string{"album/", "!album/a.jpg", "raw", "r*"}, []string{"a.jpg", "b.jpg"}},
+		{"only one album", false, []string{"album/**"}, []string{"x"}, []string{"album/a.jpg", "album/raw/d.jpg"}},
+		{"only some names", false, []string{"[ab].jpg", "!b.jpg"}, nil, []string{"a.jpg", "raw/a.jpg", "album/a.jpg"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.w.roots[0].filter = newFilter(!c.flat, c.include, c.exclude)
+			want := slices.Sorted(slices.Values(c.want))
+			for _, name := range files[:4] {
+				r.put(name, "x")
+			}
+			r.run(true)
+			wait(t, "the files of the scan", func() bool {
+				return len(r.names()) == len(slices.DeleteFunc(slices.Clone(want), func(s string) bool { return !slices.Contains(files[:4], s) }))
+			})
+			for _, name := range files[4:] {
+				r.put(name, "x")
+			}
+			wait(t, "the files of events", func() bool { return slices.Equal(r.names(), want) })
+		})
+	}
+}
