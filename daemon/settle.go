@@ -67,8 +67,15 @@ func (s *settle) look(path string, v Version, now time.Time) (settled, late bool
 		return true, false
 	}
 	w.version = v
-	if late = !w.late && now.Sub(w.first) > s.max; late {
-		w.late = true
+	return false, s.late(path, now)
+}
+
+// late tells once, if a file has been waited for longer than max.
+func (s *settle) late(path string, now time.Time) bool {
+	w := s.files[path]
+	if w == nil || w.late || now.Sub(w.first) <= s.max {
+		return false
 	}
-	return false, late
+	w.late = true
+	return true
 }

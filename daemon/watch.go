@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -33,10 +35,11 @@ type watcher struct {
 	takes  func(name string) bool // by the name alone
 	ledger *Ledger
 	// take queues settled files and returns those that have to wait.
-	take   func(ctx context.Context, files []foundFile) ([]foundFile, error)
-	rescan time.Duration
-	settle *settle
-	log    *slog.Logger
+	take    func(ctx context.Context, files []foundFile) ([]foundFile, error)
+	rescan  time.Duration
+	settle  *settle
+	writers *writers
+	log     *slog.Logger
 
 	events  *fsnotify.Watcher // nil = only scans
 	add     func(dir string) error
@@ -247,8 +250,11 @@ func (w *watcher) wait(path string, info fs.FileInfo) {
 
 // lookAgain looks at the files whose quiet time is over and queues the settled.
 func (w *watcher) lookAgain(ctx context.Context) {
+	if !w.writers.due() {
+		return
+	}
 	now := time.Now()
-	var batch []foundFile
+	versions := map[string]Version{}
 	for _, path := range w.settle.due(now) {
 		info, err := os.Lstat(path)
 		if err != nil || !w.candidate(path, info) {
@@ -260,18 +266,39 @@ func (w *watcher) lookAgain(ctx context.Context) {
 			w.log.WarnContext(ctx, "file keeps changing: still waiting", "file", path, "stage", "settle")
 		}
 		if settled {
-			batch = append(batch, foundFile{path, versionOf(info)})
+			versions[path] = versionOf(info)
 		}
+	}
+	w.handSettled(ctx, versions, now)
+	// What had no room is looked for again as soon as there is some.
+	if w.full && len(w.settle.files) <= w.settle.limit/2 {
+		w.examine(ctx)
+	}
+}
+
+// handSettled queues the settled files but for those that some process has
+// open for writing: they are due again after another quiet time.
+func (w *watcher) handSettled(ctx context.Context, versions map[string]Version, now time.Time) {
+	if len(versions) == 0 {
+		return
+	}
+	paths := slices.Sorted(maps.Keys(versions))
+	written := w.writers.of(paths)
+	var batch []foundFile
+	for _, path := range paths {
+		if written[path] {
+			if w.settle.late(path, now) {
+				w.log.WarnContext(ctx, "another process has the file open for writing: still waiting", "file", path, "stage", "settle")
+			}
+			continue
+		}
+		batch = append(batch, foundFile{path, versions[path]})
 		if len(batch) == enqueueBatch {
 			w.hand(ctx, batch)
 			batch = batch[:0]
 		}
 	}
 	w.hand(ctx, batch)
-	// What had no room is looked for again as soon as there is some.
-	if w.full && len(w.settle.files) <= w.settle.limit/2 {
-		w.examine(ctx)
-	}
 }
 
 // hand queues a batch. What could not be queued stays and is due again after

@@ -41,7 +41,7 @@ func newRig(t *testing.T) *rig {
 	r.in = roots[0].in
 	r.w = &watcher{
 		roots: roots, skip: filepath.Join(r.in, "state"), takes: isPhoto, ledger: l, rescan: time.Hour,
-		settle: newSettle(100*time.Millisecond, time.Hour, 10), log: slog.New(slog.NewTextHandler(io.Writer(r.site), nil)),
+		settle: newSettle(100*time.Millisecond, time.Hour, 10), writers: newWriters(), log: slog.New(slog.NewTextHandler(io.Writer(r.site), nil)),
 		watched: map[string]bool{}, touched: map[string]struct{}{},
 	}
 	r.w.take = func(ctx context.Context, files []foundFile) ([]foundFile, error) {
