@@ -26,6 +26,15 @@ type Deps struct {
 	Videos    Videos                      // works on videos; nil = there are none
 	IsVideo   func(name string) bool      // by the name alone; goes with Videos
 
+	// Settings is a fingerprint of all that shapes an output beside its input,
+	// for photos or videos. It is kept with each finished file, so that those can
+	// be told that were made with others. nil or "" = not known, and no file gets
+	// a copy of another's output.
+	Settings func(video bool) string
+
+	// Redo has finished files that were made with other settings done again.
+	Redo bool
+
 	// Drain is how long a stop waits for the work under way before it is
 	// cancelled and put back; 0 = one minute.
 	Drain time.Duration
@@ -63,6 +72,9 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if len(cfg.Watch) == 0 {
 		return nil, errors.New("no folder to watch: set watch in the configuration file")
 	}
+	if deps.Settings == nil {
+		deps.Settings = func(bool) string { return "" }
+	}
 	if deps.Retry == nil {
 		deps.Retry = retryDelay
 	}
@@ -95,6 +107,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 
 	queue, err := d.open(ctx, ledger, roots)
 	if err != nil {
+		return err
+	}
+	if err := d.stale(ctx, ledger, roots); err != nil {
 		return err
 	}
 	back, err := queue.recover(ctx)
@@ -137,7 +152,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, error) {
 	log, guard := d.deps.Log, room{int64(d.cfg.Disk.Reserve), d.free}
 	photos := &worker{
-		ledger: l, processor: d.deps.Processor, roots: roots, room: guard, wait: d.roomWait,
+		ledger: l, processor: d.deps.Processor, settings: d.deps.Settings, roots: roots, room: guard, wait: d.roomWait,
 		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
 	}
 	var videos *videoWorker
@@ -146,7 +161,7 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, err
 			videoRunner: &videoRunner{
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
 			},
-			isVideo: d.deps.IsVideo, roots: roots, wait: d.roomWait, retry: d.deps.Retry,
+			isVideo: d.deps.IsVideo, settings: d.deps.Settings, roots: roots, wait: d.roomWait, retry: d.deps.Retry,
 		}
 	}
 	return openQueue(ctx, l, photos, videos, d.cfg.WorkerCount(), log)

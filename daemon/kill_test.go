@@ -140,7 +140,7 @@ func TestKilledBeforeTheNote(t *testing.T) {
 func TestKillsAreCounted(t *testing.T) {
 	s := newSite(t)
 	l := s.ledger()
-	rec, _, err := l.take(t.Context(), s.put("a.jpg", "x"), false)
+	rec, _, err := l.take(t.Context(), s.put("a.jpg", "x"), ProcessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

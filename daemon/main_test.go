@@ -40,7 +40,9 @@ type site struct {
 	cfg     config.Config
 	retry   func(int) time.Duration
 	drain   time.Duration
-	tries   int // 0 = maxAttempts
+	tries   int    // 0 = maxAttempts
+	with    string // the settings
+	redo    bool
 	outName func(string) string
 	films   Videos // nil = photos only
 	free    func(string) (space, error)
@@ -94,7 +96,7 @@ func isVideo(name string) bool { return strings.HasSuffix(name, ".mp4") }
 func (s *site) daemon(p Processor) *Daemon {
 	s.t.Helper()
 	deps := Deps{
-		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Retry: s.retry, Drain: s.drain,
+		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, Settings: func(bool) string { return s.with }, Retry: s.retry, Drain: s.drain,
 		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if s.films != nil {

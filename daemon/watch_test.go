@@ -50,7 +50,7 @@ func newRig(t *testing.T) *rig {
 		for _, f := range files {
 			rel, _ := filepath.Rel(r.in, f.path)
 			r.taken[rel]++
-			if _, _, err := l.take(ctx, f.path, false); err != nil {
+			if _, _, err := l.take(ctx, f.path, ProcessOptions{}); err != nil {
 				return nil, err
 			}
 		}

@@ -17,6 +17,7 @@ type worker struct {
 	river.WorkerDefaults[photoArgs]
 	ledger    *Ledger
 	processor Processor
+	settings  func(video bool) string
 	roots     []root
 	timeout   time.Duration
 	attempts  int // the most tries of a file
@@ -96,13 +97,15 @@ func (w *worker) try(ctx context.Context, rec Record) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out})
+	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out, settings: w.settings(false)})
 }
 
 func (w *worker) report(ctx context.Context, log *slog.Logger, state State, res Result, err error, job *river.Job[photoArgs]) {
 	var unread *errUnread
 	var crash *panicError
 	switch {
+	case state == Done && res.sameAs != "":
+		log.InfoContext(ctx, "photo done before", "out", res.Out, "same_as", res.sameAs)
 	case state == Done:
 		log.InfoContext(ctx, "photo done", "out", res.Out)
 	case errors.As(err, &unread):

@@ -12,6 +12,7 @@ import (
 )
 
 func newServe() *cobra.Command {
+	var redo bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Watch folders and restore what is dropped in",
@@ -25,17 +26,22 @@ stops it at once, and what was in work is done again at the next start.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, cmd)
+			return serve(cmd.Context(), cfg, cmd, redo)
 		},
 	}
 	addSettings(cmd)
+	cmd.Flags().BoolVar(&redo, "redo", false, "do finished files again that were made with other settings or another model")
 	return cmd
 }
 
-func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
+func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, redo bool) error {
 	log := newLogger(cmd.ErrOrStderr(), cfg.Log.Level)
 	if len(cfg.Watch) == 0 {
 		return usageErr("no folder to watch: set watch in the file given by --config")
+	}
+	settings, err := settingsOf(cfg)
+	if err != nil {
+		return err
 	}
 	e, err := openConfined(ctx, cfg, log)
 	if err != nil {
@@ -43,6 +49,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 	}
 	d, err := daemon.New(cfg, daemon.Deps{
 		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
+		Settings: settings, Redo: redo,
 	})
 	if err == nil {
 		err = d.Run(ctx)
