@@ -9,12 +9,13 @@ import (
 
 // Watch is one watched folder and where its results go.
 type Watch struct {
-	In        string   // folder that is watched
-	Out       string   // folder that gets the results, under the same relative paths
-	Originals string   // what becomes of the originals: keep, move or delete
-	Include   []string // gitignore patterns of the files to take; none = all
-	Exclude   []string // gitignore patterns of files and folders that are passed over
-	Recursive bool     // the folders below are watched too
+	In          string   // folder that is watched
+	Out         string   // folder that gets the results, under the same relative paths
+	Originals   string   // what becomes of the originals: keep, move or delete
+	OriginalsTo string   // folder that they are moved to; "" unless Originals is move
+	Include     []string // gitignore patterns of the files to take; none = all
+	Exclude     []string // gitignore patterns of files and folders that are passed over
+	Recursive   bool     // the folders below are watched too
 }
 
 func defaultWatch() Watch { return Watch{Originals: "keep", Recursive: true} }
@@ -32,8 +33,10 @@ var watchOptions = []watchOption{
 		func(w *Watch) any { return &w.In }},
 	{"out", "Folder for the results, under the same relative paths. It is made if it is missing.",
 		func(w *Watch) any { return &w.Out }},
-	{"originals", "What becomes of an original once its result is there: keep.",
+	{"originals", "What becomes of an original once its result is there and decodes: keep, move (to originals_to) or delete (only with restored serve --delete-originals).",
 		func(w *Watch) any { return &w.Originals }},
+	{"originals_to", "Folder that originals are moved to, under the same relative paths. What lies there is never replaced.",
+		func(w *Watch) any { return &w.OriginalsTo }},
 	{"include", "Patterns in gitignore's syntax, relative to the watched folder; only files that match are taken. Empty = all photos and videos.",
 		func(w *Watch) any { return &w.Include }},
 	{"exclude", "Patterns in gitignore's syntax, relative to the watched folder; files and whole folders that match are passed over.",
@@ -93,12 +96,11 @@ func (v *validation) watch(list []Watch) {
 		if w.In != "" && filepath.Clean(w.In) == filepath.Clean(w.Out) {
 			v.add(key+".out", w.Out, "must not be the watched folder itself: outputs would be taken as inputs")
 		}
-		switch w.Originals {
-		case "keep":
-		case "move", "delete":
-			v.add(key+".originals", w.Originals, "isn't supported in this version; only keep is allowed")
-		default:
-			v.add(key+".originals", w.Originals, "must be keep")
+		v.oneOf(key+".originals", w.Originals, "keep", "move", "delete")
+		if w.Originals == "move" {
+			v.text(key+".originals_to", w.OriginalsTo)
+		} else if w.OriginalsTo != "" {
+			v.add(key+".originals_to", w.OriginalsTo, "is for originals: move")
 		}
 		v.patterns(key+".include", w.Include)
 		v.patterns(key+".exclude", w.Exclude)

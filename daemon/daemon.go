@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -32,6 +33,13 @@ type Deps struct {
 	// a copy of another's output.
 	Settings func(video bool) string
 
+	// Check decodes an output, before its original is moved or deleted; needed
+	// where a watched folder asks for that.
+	Check func(ctx context.Context, out string) error
+
+	// DeleteOriginals is the second yes that originals: delete needs.
+	DeleteOriginals bool
+
 	// Redo has finished files that were made with other settings done again.
 	Redo bool
 
@@ -56,6 +64,8 @@ type Daemon struct {
 	roomWait time.Duration
 	stall    time.Duration
 	report   time.Duration
+	rename   func(from, to string) error // of originals; tests set it
+	between  func(step string)           // see originals; tests set it
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
@@ -72,6 +82,12 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if len(cfg.Watch) == 0 {
 		return nil, errors.New("no folder to watch: set watch in the configuration file")
 	}
+	if err := CheckOriginals(cfg, deps.DeleteOriginals); err != nil {
+		return nil, err
+	}
+	if deps.Check == nil && slices.ContainsFunc(cfg.Watch, func(w config.Watch) bool { return w.Originals != "keep" }) {
+		return nil, errors.New("daemon: Check is needed where originals aren't kept")
+	}
 	if deps.Settings == nil {
 		deps.Settings = func(bool) string { return "" }
 	}
@@ -81,7 +97,7 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if deps.Drain == 0 {
 		deps.Drain = defaultDrain
 	}
-	return &Daemon{cfg, deps, maxAttempts, freeSpace, roomWait, cfg.Video.Stall, tellEvery}, nil
+	return &Daemon{cfg, deps, maxAttempts, freeSpace, roomWait, cfg.Video.Stall, tellEvery, renameNew, nil}, nil
 }
 
 // Run works until ctx is done and then stops: no new job is begun, those in
@@ -128,6 +144,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	watching.Go(func() { watch.run(ctx) })
 	if queue.runner != nil {
 		watching.Go(func() { queue.runner.report(ctx, d.report) })
+	}
+	if slices.ContainsFunc(roots, func(r root) bool { return r.originals != "keep" }) {
+		watching.Go(func() { d.originals(roots, ledger).run(ctx) })
 	}
 	notify(ctx, log, sd.SdNotifyReady)
 	log.InfoContext(ctx, "restored is ready", "folders", len(roots), "workers", d.cfg.WorkerCount(), "state", state)
@@ -186,6 +205,14 @@ func (d *Daemon) stop(ctx context.Context, q *queue) error {
 		return fmt.Errorf("work under way did not stop within %s; it is put back at the next start", cancelTimeout)
 	}
 	return nil
+}
+
+// originals makes what moves and deletes originals.
+func (d *Daemon) originals(roots []root, l *Ledger) *originals {
+	return &originals{
+		ledger: l, roots: roots, verify: d.deps.Check, rest: d.cfg.Rescan, log: d.deps.Log,
+		writers: newWriters(), rename: d.rename, between: d.between,
+	}
 }
 
 // watcher makes the watcher; without inotify it only scans.

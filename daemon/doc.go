@@ -9,6 +9,7 @@
 //	queue.go   the River job that will do the work
 //	content.go looks whether its content was done before, and copies that output
 //	worker.go  claims the output path, calls the Processor, records the end
+//	originals.go moves or deletes the original behind a good output, where that is asked for
 //	recover.go after a crash puts interrupted files back and removes their temporaries
 //
 // A video goes through the same first three, and then through many jobs: its

@@ -75,6 +75,13 @@ ALTER TABLE files ADD COLUMN settings      TEXT NOT NULL DEFAULT '';
 ALTER TABLE files ADD COLUMN done_content  TEXT NOT NULL DEFAULT '';
 ALTER TABLE files ADD COLUMN done_settings TEXT NOT NULL DEFAULT '';
 CREATE INDEX files_done_content ON files (done_content) WHERE done_content <> '';
+`, `
+-- What becomes of the original of a file that is done (originals.go), '' = it is
+-- kept; and where it is moved to.
+ALTER TABLE files ADD COLUMN original    TEXT NOT NULL DEFAULT ''
+	CHECK (original IN ('', 'due', 'moving', 'deleting', 'moved', 'deleted', 'kept'));
+ALTER TABLE files ADD COLUMN original_to TEXT NOT NULL DEFAULT '';
+CREATE INDEX files_original ON files (id) WHERE original IN ('due', 'moving', 'deleting');
 `}
 
 // State is where a file stands. It goes from queued to running and on to done

@@ -28,7 +28,8 @@ func insert(ctx context.Context, tx *sql.Tx, path string, v Version) (int64, err
 // renew begins again with a known file: another version of it, or another try.
 func renew(ctx context.Context, tx *sql.Tx, id int64, v Version) error {
 	_, err := tx.ExecContext(ctx, `UPDATE files SET size = ?, mtime_ns = ?, state = 'queued', reason = '',
-		attempts = 0, crashes = 0, queued_ms = ?, started_ms = 0, finished_ms = 0, content = '', settings = '' WHERE id = ?`,
+		attempts = 0, crashes = 0, queued_ms = ?, started_ms = 0, finished_ms = 0, content = '', settings = '',
+		original = '', original_to = '' WHERE id = ?`,
 		v.Size, v.MtimeNS, now(), id)
 	if err != nil {
 		return fmt.Errorf("ledger: renew file %d: %w", id, err)

@@ -172,7 +172,9 @@ func (w *videoWorker) note(ctx context.Context, j stepJob, end outcome) error {
 	}
 	switch {
 	case end.known, j.video.stage == stageJoin:
-		err := w.ledger.videoDone(ctx, j.step, end.result, func(tx *sql.Tx) error { return j.complete(ctx, tx) })
+		err := w.ledger.videoDone(ctx, j.step, end.result, func(tx *sql.Tx) error {
+			return errors.Join(mark(ctx, tx, w.roots, j.rec), j.complete(ctx, tx))
+		})
 		if err != nil {
 			return err
 		}

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -254,7 +252,7 @@ func (w *watcher) lookAgain(ctx context.Context) {
 		return
 	}
 	now := time.Now()
-	versions := map[string]Version{}
+	var files []foundFile
 	for _, path := range w.settle.due(now) {
 		info, err := os.Lstat(path)
 		if err != nil || !w.candidate(path, info) {
@@ -266,10 +264,10 @@ func (w *watcher) lookAgain(ctx context.Context) {
 			w.log.WarnContext(ctx, "file keeps changing: still waiting", "file", path, "stage", "settle")
 		}
 		if settled {
-			versions[path] = versionOf(info)
+			files = append(files, foundFile{path, versionOf(info)})
 		}
 	}
-	w.handSettled(ctx, versions, now)
+	w.handSettled(ctx, files, now)
 	// What had no room is looked for again as soon as there is some.
 	if w.full && len(w.settle.files) <= w.settle.limit/2 {
 		w.examine(ctx)
@@ -278,21 +276,24 @@ func (w *watcher) lookAgain(ctx context.Context) {
 
 // handSettled queues the settled files but for those that some process has
 // open for writing: they are due again after another quiet time.
-func (w *watcher) handSettled(ctx context.Context, versions map[string]Version, now time.Time) {
-	if len(versions) == 0 {
+func (w *watcher) handSettled(ctx context.Context, files []foundFile, now time.Time) {
+	if len(files) == 0 {
 		return
 	}
-	paths := slices.Sorted(maps.Keys(versions))
+	paths := make([]string, len(files))
+	for i, f := range files {
+		paths[i] = f.path
+	}
 	written := w.writers.of(paths)
 	var batch []foundFile
-	for _, path := range paths {
-		if written[path] {
-			if w.settle.late(path, now) {
-				w.log.WarnContext(ctx, "another process has the file open for writing: still waiting", "file", path, "stage", "settle")
+	for _, f := range files {
+		if written[f.path] {
+			if w.settle.late(f.path, now) {
+				w.log.WarnContext(ctx, "another process has the file open for writing: still waiting", "file", f.path, "stage", "settle")
 			}
 			continue
 		}
-		batch = append(batch, foundFile{path, versions[path]})
+		batch = append(batch, f)
 		if len(batch) == enqueueBatch {
 			w.hand(ctx, batch)
 			batch = batch[:0]

@@ -66,6 +66,9 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 		err = fmt.Errorf("took longer than %s (queue.timeout)", w.timeout)
 	}
 	state, err := w.ledger.end(ctx, rec.ID, res, err, job.Attempt < job.MaxAttempts, func(tx *sql.Tx) error {
+		if err := mark(context.WithoutCancel(ctx), tx, w.roots, rec); err != nil {
+			return err
+		}
 		_, err := river.JobCompleteTx[*riversqlite.Driver](context.WithoutCancel(ctx), tx, job)
 		return err
 	})

@@ -12,7 +12,7 @@ import (
 )
 
 func newServe() *cobra.Command {
-	var redo bool
+	var redo, deleteOriginals bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Watch folders and restore what is dropped in",
@@ -26,18 +26,23 @@ stops it at once, and what was in work is done again at the next start.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, cmd, redo)
+			return serve(cmd.Context(), cfg, cmd, daemon.Deps{Redo: redo, DeleteOriginals: deleteOriginals})
 		},
 	}
 	addSettings(cmd)
 	cmd.Flags().BoolVar(&redo, "redo", false, "do finished files again that were made with other settings or another model")
+	cmd.Flags().BoolVar(&deleteOriginals, "delete-originals", false, "the second yes for watched folders with originals: delete")
 	return cmd
 }
 
-func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, redo bool) error {
+// serve runs the daemon; asked holds what the flags ask for.
+func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, asked daemon.Deps) error {
 	log := newLogger(cmd.ErrOrStderr(), cfg.Log.Level)
 	if len(cfg.Watch) == 0 {
 		return usageErr("no folder to watch: set watch in the file given by --config")
+	}
+	if err := daemon.CheckOriginals(cfg, asked.DeleteOriginals); err != nil {
+		return usageErr("%w", err)
 	}
 	settings, err := settingsOf(cfg)
 	if err != nil {
@@ -49,7 +54,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, redo boo
 	}
 	d, err := daemon.New(cfg, daemon.Deps{
 		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
-		Settings: settings, Redo: redo,
+		Settings: settings, Check: e.check, Redo: asked.Redo, DeleteOriginals: asked.DeleteOriginals,
 	})
 	if err == nil {
 		err = d.Run(ctx)
