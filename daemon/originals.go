@@ -191,8 +191,8 @@ func (o *originals) handle(ctx context.Context, m marked, written bool) error {
 // gone handles an original that isn't there: a step of ours may be behind
 // that, or anything else, which is not acted upon.
 func (o *originals) gone(ctx context.Context, m marked) error {
-	if isFolder(filepath.Dir(m.Path)) != nil {
-		return nil // a mount that has gone
+	if err := isFolder(filepath.Dir(m.Path)); err != nil { // a mount that has gone
+		return &waitError{err.Error()}
 	}
 	switch m.original {
 	case originalDeleting:
