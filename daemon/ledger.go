@@ -67,6 +67,21 @@ CREATE TABLE segments (                        -- those that are done
 	faces  INTEGER NOT NULL,
 	PRIMARY KEY (run, stage, n)
 ) WITHOUT ROWID;
+`, `
+-- SHA-256 of the content, and what it is worked on with: of the version above,
+-- '' = not read yet; and of the version that was last done, '' = not known.
+ALTER TABLE files ADD COLUMN content       TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN settings      TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN done_content  TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN done_settings TEXT NOT NULL DEFAULT '';
+CREATE INDEX files_done_content ON files (done_content) WHERE done_content <> '';
+`, `
+-- What becomes of the original of a file that is done (originals.go), '' = it is
+-- kept; and where it is moved to.
+ALTER TABLE files ADD COLUMN original    TEXT NOT NULL DEFAULT ''
+	CHECK (original IN ('', 'due', 'moving', 'deleting', 'moved', 'deleted', 'kept'));
+ALTER TABLE files ADD COLUMN original_to TEXT NOT NULL DEFAULT '';
+CREATE INDEX files_original ON files (id) WHERE original IN ('due', 'moving', 'deleting');
 `}
 
 // State is where a file stands. It goes from queued to running and on to done
@@ -106,6 +121,11 @@ type Record struct {
 	Queued    time.Time
 	Started   time.Time
 	Finished  time.Time
+
+	Content      string // SHA-256 of this version, "" = not read yet
+	Settings     string // what this version is worked on with, see Deps.Settings
+	DoneContent  string // of the version that was last done, "" = not known
+	DoneSettings string
 }
 
 // Ledger is the record of all files in a state folder. Its methods may be
@@ -207,14 +227,16 @@ func inTx(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
 }
 
 const recordColumns = `id, dir, name, size, mtime_ns, out, state, reason, report,
-	attempts, crashes, completed, queued_ms, started_ms, finished_ms`
+	attempts, crashes, completed, queued_ms, started_ms, finished_ms, content, settings, done_content, done_settings`
 
-func scanRecord(row interface{ Scan(...any) error }) (Record, error) {
+// scanRecord reads the columns of a record, and those that were asked for behind them.
+func scanRecord(row interface{ Scan(...any) error }, more ...any) (Record, error) {
 	var r Record
 	var dir, name string
 	var queued, started, finished int64
-	err := row.Scan(&r.ID, &dir, &name, &r.Version.Size, &r.Version.MtimeNS, &r.Out, &r.State, &r.Reason,
-		(*[]byte)(&r.Report), &r.Attempts, &r.Crashes, &r.Completed, &queued, &started, &finished)
+	err := row.Scan(append([]any{&r.ID, &dir, &name, &r.Version.Size, &r.Version.MtimeNS, &r.Out, &r.State, &r.Reason,
+		(*[]byte)(&r.Report), &r.Attempts, &r.Crashes, &r.Completed, &queued, &started, &finished,
+		&r.Content, &r.Settings, &r.DoneContent, &r.DoneSettings}, more...)...)
 	r.Path = filepath.Join(dir, name)
 	r.Queued, r.Started, r.Finished = fromMillis(queued), fromMillis(started), fromMillis(finished)
 	return r, err

@@ -218,7 +218,7 @@ func TestVideoDeaf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec, _, err := l.take(t.Context(), in, false)
+	rec, _, err := l.take(t.Context(), in, ProcessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

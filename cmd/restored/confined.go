@@ -160,6 +160,12 @@ func (e *confined) DryPlan(ctx context.Context, in string) (pipeline.Plan, error
 	return r.Plan, err
 }
 
+// check decodes an output.
+func (e *confined) check(ctx context.Context, out string) error {
+	_, err := e.do(ctx, jobCheck, out, jobArgs{In: []byte(out)}, nil, nil)
+	return err
+}
+
 // PlanVideo implements engine.
 func (e *confined) PlanVideo(ctx context.Context, in, work string, tell pipeline.Tell) (pipeline.Plan, error) {
 	r, err := e.do(ctx, jobPlan, in, jobArgs{In: []byte(in), Work: []byte(work)}, nil, tell)

@@ -28,7 +28,8 @@ type engine interface {
 	JoinVideo(ctx context.Context, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error)
 }
 
-// The kinds of calls of a child, named as the engine's methods.
+// The kinds of calls of a child, named as the engine's methods, and jobCheck, which
+// is pipeline.Check.
 const (
 	jobPhoto   = "photo"
 	jobDryPlan = "dry plan"
@@ -36,6 +37,7 @@ const (
 	jobAnalyse = "analyse"
 	jobRender  = "render"
 	jobJoin    = "join"
+	jobCheck   = "check"
 )
 
 // jobArgs are the arguments of a call. Paths are bytes: they needn't be UTF-8.
@@ -146,6 +148,8 @@ func (s jobService) Do(ctx context.Context, kind string, args json.RawMessage, p
 		err = s.engine.RenderSegment(ctx, work, a.Segment, a.Careful, tell)
 	case jobJoin:
 		r.Report, err = s.engine.JoinVideo(ctx, out, work, claim, tell)
+	case jobCheck:
+		err = pipeline.Check(ctx, in)
 	default:
 		err = fmt.Errorf("a call of the unknown kind %q", kind)
 	}

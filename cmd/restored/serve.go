@@ -18,6 +18,7 @@ import (
 )
 
 func newServe() *cobra.Command {
+	var redo, deleteOriginals bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Watch folders and restore what is dropped in",
@@ -37,19 +38,29 @@ says that it counts from the next start.`,
 			// a signal: Go's own exit code 2 would look like a faulty configuration,
 			// which isn't started again.
 			debug.SetTraceback("crash")
-			return serve(cmd.Context(), cfg, cmd)
+			return serve(cmd.Context(), cfg, cmd, daemon.Deps{Redo: redo, DeleteOriginals: deleteOriginals})
 		},
 	}
 	addSettings(cmd)
+	cmd.Flags().BoolVar(&redo, "redo", false, "do finished files again that were made with other settings or another model")
+	cmd.Flags().BoolVar(&deleteOriginals, "delete-originals", false, "the second yes for watched folders with originals: delete")
 	return cmd
 }
 
-func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
+// serve runs the daemon; asked holds what the flags ask for.
+func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, asked daemon.Deps) error {
 	var level slog.LevelVar
 	level.Set(logLevel(cfg.Log.Level))
 	log := newLogger(cmd.ErrOrStderr(), &level)
 	if len(cfg.Watch) == 0 {
 		return usageErr("no folder to watch: set watch in the file given by --config")
+	}
+	if err := daemon.CheckOriginals(cfg, asked.DeleteOriginals); err != nil {
+		return usageErr("%w", err)
+	}
+	settings, err := settingsOf(cfg)
+	if err != nil {
+		return err
 	}
 	e, err := openConfined(ctx, cfg, log)
 	if err != nil {
@@ -57,6 +68,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 	}
 	d, err := daemon.New(cfg, daemon.Deps{
 		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
+		Settings: settings, Check: e.check, Redo: asked.Redo, DeleteOriginals: asked.DeleteOriginals,
 	})
 	if err == nil {
 		err = reloaded(ctx, d, cmd, log, &level)
