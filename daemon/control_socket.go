@@ -292,7 +292,7 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 	if err != nil {
 		return fmt.Errorf("the daemon: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // it is read to its end
 	body := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode == http.StatusOK {
 		if err := body.Decode(into); err != nil {

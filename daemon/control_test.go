@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -432,7 +433,7 @@ func FuzzControl(f *testing.F) {
 	f.Add("POST", "jobs/1/cancel", "")
 	f.Add("GET", "jobs/99999999999999999999", "")
 	f.Fuzz(func(t *testing.T, method, path, query string) {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Method, r.URL.Path, r.URL.RawQuery = method, "/v1/"+path, query
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)

@@ -67,7 +67,7 @@ func TestJobs(t *testing.T) {
 	// SIGHUP: what can be taken over is, and the rest is told.
 	for text, want := range map[string]string{
 		yaml + "workers: 3\ndisk: {reserve: 2GiB}\n": `"setting changed: it counts from the next start" key=workers`,
-		yaml + "wrokers: 3\n":                         `"configuration not reloaded: the one so far stays"`,
+		yaml + "wrokers: 3\n":                        `"configuration not reloaded: the one so far stays"`,
 	} {
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
