@@ -16,6 +16,7 @@ type Watch struct {
 	Include     []string // gitignore patterns of the files to take; none = all
 	Exclude     []string // gitignore patterns of files and folders that are passed over
 	Recursive   bool     // the folders below are watched too
+	Poll        bool     // inotify isn't used
 }
 
 func defaultWatch() Watch { return Watch{Originals: "keep", Recursive: true} }
@@ -43,6 +44,8 @@ var watchOptions = []watchOption{
 		func(w *Watch) any { return &w.Exclude }},
 	{"recursive", "Watch the folders below, too.",
 		func(w *Watch) any { return &w.Recursive }},
+	{"poll", "Only look each rescan, without inotify. Network shares are always polled.",
+		func(w *Watch) any { return &w.Poll }},
 }
 
 func watchNames() []string {

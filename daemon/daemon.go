@@ -221,7 +221,7 @@ func (d *Daemon) watcher(ctx context.Context, roots []root, state string, l *Led
 	w := &watcher{
 		roots: roots, skip: filepath.Clean(state), takes: d.takes, ledger: l, take: q.enqueue,
 		rescan: d.cfg.Rescan, settle: newSettle(d.cfg.Settle.Quiet, d.cfg.Settle.Max, maxWaiting), writers: newWriters(), log: log,
-		watched: map[string]bool{}, touched: map[string]struct{}{},
+		on: FilesystemOf, watched: map[string]folderID{}, polled: map[string]bool{}, touched: map[string]struct{}{},
 	}
 	w.scanned = func(ctx context.Context) {
 		counts, err := l.Counts(ctx)
