@@ -11,6 +11,7 @@ import (
 // its unit and its range.
 type Config struct {
 	Watch    []Watch
+	Profiles map[string]Profile // nil = none
 	State    string
 	Workers  int // 0 = by the number of processors, see WorkerCount
 	Rescan   time.Duration

@@ -15,6 +15,7 @@ func (c *Config) Validate() error { return errors.Join(c.problems()...) }
 func (c *Config) problems() []error {
 	v := &validation{}
 	v.watch(c.Watch)
+	v.profiles(c)
 	v.text("state", c.State)
 	v.span("workers", c.Workers, 0, 256)
 	v.between("rescan", c.Rescan, time.Second, 24*time.Hour)

@@ -17,6 +17,7 @@ type Watch struct {
 	Exclude     []string // gitignore patterns of files and folders that are passed over
 	Recursive   bool     // the folders below are watched too
 	Poll        bool     // inotify isn't used
+	Profile     string   // "" = none
 }
 
 func defaultWatch() Watch { return Watch{Originals: "keep", Recursive: true} }
@@ -46,6 +47,8 @@ var watchOptions = []watchOption{
 		func(w *Watch) any { return &w.Recursive }},
 	{"poll", "Only look each rescan, without inotify. Network shares are always polled.",
 		func(w *Watch) any { return &w.Poll }},
+	{"profile", "Name of a profile under profiles, whose settings count for this folder. Empty = none.",
+		func(w *Watch) any { return &w.Profile }},
 }
 
 func watchNames() []string {

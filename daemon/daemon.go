@@ -28,10 +28,10 @@ type Deps struct {
 	IsVideo   func(name string) bool      // by the name alone; goes with Videos
 
 	// Settings is a fingerprint of all that shapes an output beside its input,
-	// for photos or videos. It is kept with each finished file, so that those can
+	// with a profile, for photos or videos. It is kept with each finished file, so that those can
 	// be told that were made with others. nil or "" = not known, and no file gets
 	// a copy of another's output.
-	Settings func(video bool) string
+	Settings func(profile string, video bool) string
 
 	// Check decodes an output, before its original is moved or deleted; needed
 	// where a watched folder asks for that.
@@ -89,7 +89,7 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 		return nil, errors.New("daemon: Check is needed where originals aren't kept")
 	}
 	if deps.Settings == nil {
-		deps.Settings = func(bool) string { return "" }
+		deps.Settings = func(string, bool) string { return "" }
 	}
 	if deps.Retry == nil {
 		deps.Retry = retryDelay

@@ -98,7 +98,7 @@ func isVideo(name string) bool { return strings.HasSuffix(name, ".mp4") }
 func (s *site) daemon(p Processor) *Daemon {
 	s.t.Helper()
 	deps := Deps{
-		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, DeleteOriginals: true, Check: s.check, Settings: func(bool) string { return s.with }, Retry: s.retry, Drain: s.drain,
+		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, DeleteOriginals: true, Check: s.check, Settings: func(profile string, _ bool) string { return s.with + profile }, Retry: s.retry, Drain: s.drain,
 		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if s.films != nil {

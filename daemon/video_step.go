@@ -30,6 +30,7 @@ type step struct {
 	top     string // the folder below which missing folders may be made
 	force   bool   // an existing output may be replaced whosever it is
 
+	profile  string
 	settings string // what it is worked on with, see Deps.Settings
 }
 
@@ -128,7 +129,7 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 		}
 		return VideoJob{}, Transient(err)
 	}
-	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.out, Work: st.work}
+	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.out, Work: st.work, Profile: st.profile}
 	if st.video.stage == stagePlan {
 		if err := os.MkdirAll(job.Work, 0o750); err != nil {
 			return VideoJob{}, fmt.Errorf("work folder: %w", err)

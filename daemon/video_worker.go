@@ -43,7 +43,7 @@ func (w *stepWorker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 type videoWorker struct {
 	*videoRunner
 	isVideo  func(name string) bool
-	settings func(video bool) string
+	settings func(profile string, video bool) string
 	roots    []root
 	wait     time.Duration // before room is looked for again
 	retry    func(attempt int) time.Duration
@@ -75,7 +75,7 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 	if !ok {
 		err = &errUnread{"the file lies in no watched folder any more"}
 	} else if j.out, err = r.plan(st.rec.Path); err == nil {
-		j.top, j.settings = r.out, w.settings(true)
+		j.top, j.profile, j.settings = r.out, r.profile, w.settings(r.profile, true)
 		var leave func()
 		end, leave, err = w.do(ctx, j.step)
 		defer leave()

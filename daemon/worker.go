@@ -17,7 +17,7 @@ type worker struct {
 	river.WorkerDefaults[photoArgs]
 	ledger    *Ledger
 	processor Processor
-	settings  func(video bool) string
+	settings  func(profile string, video bool) string
 	roots     []root
 	timeout   time.Duration
 	attempts  int // the most tries of a file
@@ -100,7 +100,7 @@ func (w *worker) try(ctx context.Context, rec Record) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out, settings: w.settings(false)})
+	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out, profile: r.profile, settings: w.settings(r.profile, false)})
 }
 
 func (w *worker) report(ctx context.Context, log *slog.Logger, state State, res Result, err error, job *river.Job[photoArgs]) {
