@@ -174,7 +174,10 @@ func TestContentIsReadOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.identify(t.Context(), &rec, "x"); err != nil {
+	if err := identify(t.Context(), &rec, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.start(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}
 	s.put("a.jpg", "two")
@@ -182,7 +185,7 @@ func TestContentIsReadOnce(t *testing.T) {
 	if err != nil || rec.Content == "" || rec.Settings != "x" {
 		t.Fatalf("noted: %+v, %v", rec, err)
 	}
-	if err := l.identify(t.Context(), &rec, "y"); err != nil { // nothing is read
+	if err := identify(t.Context(), &rec, "y"); err != nil { // nothing is read
 		t.Fatal(err)
 	}
 	var unread *errUnread

@@ -156,7 +156,10 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 // known identifies the video, and provides the output that is there for the
 // same content.
 func (r *videoRunner) known(ctx context.Context, st step) (outcome, error) {
-	if err := r.ledger.identify(ctx, &st.rec, st.settings); err != nil {
+	if err := identify(ctx, &st.rec, st.settings); err != nil {
+		return outcome{}, err
+	}
+	if err := r.ledger.describe(ctx, &st.rec, st.rec.Content, st.settings); err != nil {
 		return outcome{}, err
 	}
 	found, err := r.ledger.twin(ctx, st.rec, st.out)

@@ -30,11 +30,11 @@ func (l *Ledger) try(ctx context.Context, p Processor, t task) (Result, error) {
 	if err := unchanged(t.rec); err != nil {
 		return Result{}, err
 	}
-	if err := l.start(ctx, t.rec.ID); err != nil {
-		return Result{}, Transient(err)
-	}
-	if err := l.identify(ctx, &t.rec, t.settings); err != nil {
+	if err := identify(ctx, &t.rec, t.settings); err != nil {
 		return Result{}, err
+	}
+	if err := l.start(ctx, t.rec); err != nil {
+		return Result{}, Transient(err)
 	}
 	if !t.force {
 		if res, ok, err := l.tryTwin(ctx, t); ok || err != nil {
@@ -54,11 +54,16 @@ func (l *Ledger) try(ctx context.Context, p Processor, t task) (Result, error) {
 			return l.claim(ctx, t.rec.ID, out, t.force)
 		},
 	})
-	if err != nil && ctx.Err() == nil {
-		// An input that was replaced or vanished meanwhile explains any error.
-		if changed := unchanged(t.rec); changed != nil {
-			return Result{}, changed
-		}
+	if ctx.Err() != nil {
+		return res, err
+	}
+	changed := unchanged(t.rec)
+	switch {
+	case changed == nil:
+	case err != nil: // an input that was replaced or vanished meanwhile explains any error
+		return Result{}, changed
+	default: // the output may be of another content than that which was read before
+		err = l.describe(ctx, &t.rec, "", t.settings)
 	}
 	return res, err
 }
