@@ -25,6 +25,7 @@ type Config struct {
 	Disk     Disk
 	Limits   Limits
 	Settle   Settle
+	Schedule Schedule
 	Log      Log
 	Paths    Paths
 }
@@ -99,6 +100,12 @@ type Limits struct {
 type Settle struct {
 	Quiet time.Duration // size and modification time unchanged for so long
 	Max   time.Duration // a file that is still changing after this is warned of
+}
+
+// Schedule is the hours of the day in which work is begun, see [ParseHours].
+type Schedule struct {
+	Photos string // "" = at any time
+	Videos string
 }
 
 // Log is the log's verbosity.

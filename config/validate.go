@@ -43,6 +43,8 @@ func (c *Config) problems() []error {
 	}
 	v.between("settle.quiet", c.Settle.Quiet, 100*time.Millisecond, time.Hour)
 	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
+	v.hours("schedule.photos", c.Schedule.Photos)
+	v.hours("schedule.videos", c.Schedule.Videos)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	return v.problems
 }
@@ -102,6 +104,12 @@ func (v *validation) video(o Video) {
 	v.oneOf("video.grain", o.Grain, "match", "none")
 	v.oneOf("video.no_face", o.NoFace, "copy", "skip")
 	v.between("video.stall", o.Stall, 10*time.Second, time.Hour)
+}
+
+func (v *validation) hours(key, value string) {
+	if _, err := ParseHours(value); err != nil {
+		v.add(key, value, err.Error())
+	}
 }
 
 func (v *validation) text(key, value string) {

@@ -66,6 +66,7 @@ type Daemon struct {
 	report   time.Duration
 	rename   func(from, to string) error // of originals; tests set it
 	between  func(step string)           // see originals; tests set it
+	now      func() time.Time
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
@@ -97,7 +98,7 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if deps.Drain == 0 {
 		deps.Drain = defaultDrain
 	}
-	return &Daemon{cfg, deps, maxAttempts, freeSpace, roomWait, cfg.Video.Stall, tellEvery, renameNew, nil}, nil
+	return &Daemon{cfg, deps, maxAttempts, freeSpace, roomWait, cfg.Video.Stall, tellEvery, renameNew, nil, time.Now}, nil
 }
 
 // Run works until ctx is done and then stops: no new job is begun, those in
@@ -125,7 +126,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.stale(ctx, ledger, roots); err != nil {
+	if err := errors.Join(d.stale(ctx, ledger, roots), queue.wake(ctx)); err != nil {
 		return err
 	}
 	back, err := queue.recover(ctx)
@@ -170,13 +171,23 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 // open makes the workers and their queue.
 func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, error) {
 	log, guard := d.deps.Log, room{int64(d.cfg.Disk.Reserve), d.free}
+	forPhotos, err := d.schedule("schedule.photos", d.cfg.Schedule.Photos)
+	if err != nil {
+		return nil, err
+	}
+	forVideos, err := d.schedule("schedule.videos", d.cfg.Schedule.Videos)
+	if err != nil {
+		return nil, err
+	}
 	photos := &worker{
-		ledger: l, processor: d.deps.Processor, settings: d.deps.Settings, roots: roots, room: guard, wait: d.roomWait,
+		schedule: forPhotos,
+		ledger:   l, processor: d.deps.Processor, settings: d.deps.Settings, roots: roots, room: guard, wait: d.roomWait,
 		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
 	}
 	var videos *videoWorker
 	if d.deps.Videos != nil {
 		videos = &videoWorker{
+			schedule: forVideos,
 			videoRunner: &videoRunner{
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
 			},

@@ -43,6 +43,7 @@ type site struct {
 	tries   int    // 0 = maxAttempts
 	with    string // the settings
 	redo    bool
+	now     func() time.Time
 	check   func(context.Context, string) error
 	exdev   bool // originals lie on another filesystem than where they are moved to
 	outName func(string) string
@@ -107,6 +108,9 @@ func (s *site) daemon(p Processor) *Daemon {
 	d, err := New(&s.cfg, deps)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if s.now != nil {
+		d.now = s.now
 	}
 	if s.exdev {
 		d.rename = exdev

@@ -43,6 +43,7 @@ func (w *stepWorker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 type videoWorker struct {
 	*videoRunner
 	isVideo  func(name string) bool
+	schedule schedule
 	settings func(profile string, video bool) string
 	roots    []root
 	wait     time.Duration // before room is looked for again
@@ -69,6 +70,13 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 	}
 	st.try = row.Attempt
 	j := stepJob{st, row, river.ClientFromContext[*sql.Tx](ctx), complete, w.logStep(st).With("job", row.ID)}
+	if wait, why := w.schedule.wait(); wait > 0 {
+		j.log.DebugContext(ctx, "video waits for its hours", "wait", wait.String())
+		if err := w.ledger.holdStep(ctx, j.step, why); err != nil {
+			return err
+		}
+		return river.JobSnooze(wait)
+	}
 	began := time.Now()
 	var end outcome
 	r, ok := rootOf(w.roots, st.rec.Path)

@@ -17,6 +17,7 @@ type worker struct {
 	river.WorkerDefaults[photoArgs]
 	ledger    *Ledger
 	processor Processor
+	schedule  schedule
 	settings  func(profile string, video bool) string
 	roots     []root
 	timeout   time.Duration
@@ -49,6 +50,13 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 	}
 	if rec.State == Done || rec.State == Failed {
 		return nil // noted before a crash, or while the job was waiting
+	}
+	if wait, why := w.schedule.wait(); wait > 0 {
+		log.DebugContext(ctx, "photo waits for its hours", "wait", wait.String())
+		if err := w.ledger.requeue(ctx, rec.ID, why, true); err != nil {
+			return err
+		}
+		return river.JobSnooze(wait)
 	}
 	var none *noRoomError
 	if err := w.hasRoom(rec); errors.As(err, &none) {
