@@ -16,7 +16,7 @@ type Setting struct {
 
 // Settings lists every key with its value and origin, in the order of the
 // sample file; each watched folder gives the keys watch[N].in, .out and
-// .originals. Passwords in URLs are left out.
+// .originals. Passwords in URLs and the token are left out.
 func (c *Config) Settings(origins Origins) []Setting {
 	var out []Setting
 	add := func(key, value string) {
@@ -37,8 +37,11 @@ func (c *Config) Settings(origins Origins) []Setting {
 	}
 	for _, o := range options {
 		value := format(o.value(c))
-		if strings.HasSuffix(o.key, ".url") {
+		switch {
+		case strings.HasSuffix(o.key, ".url"):
 			value = redact(value)
+		case o.key == secretKey && c.HTTP.Token != "":
+			value = "…"
 		}
 		add(o.key, value)
 	}

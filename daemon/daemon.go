@@ -14,6 +14,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"restored/config"
+	"restored/daemon/web"
 )
 
 // Deps is what the daemon needs and does not make itself.
@@ -25,6 +26,8 @@ type Deps struct {
 	Retry     func(try int) time.Duration // pause after the try'th transient error; nil = 10 s to 2 h
 	Videos    Videos                      // works on videos; nil = there are none
 	IsVideo   func(name string) bool      // by the name alone; goes with Videos
+
+	About web.About // what the page tells of the work
 
 	// Drain is how long a stop waits for the work under way before it is
 	// cancelled and put back; 0 = one minute.
@@ -104,6 +107,12 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if back > 0 {
 		log.InfoContext(ctx, "interrupted files put back", "files", back)
 	}
+	control := &Control{queue: queue}
+	closePage, err := d.servePage(ctx, control, roots)
+	if err != nil {
+		return err
+	}
+	defer closePage()
 	// The work outlives ctx: it is stopped below, in order.
 	if err := queue.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("queue: start: %w", err)
@@ -114,7 +123,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if queue.runner != nil {
 		watching.Go(func() { queue.runner.report(ctx, d.report) })
 	}
-	hangUp := serveControl(ctx, &Control{queue: queue}, state, log)
+	hangUp := serveControl(ctx, control, state, log)
 	notify(ctx, log, sd.SdNotifyReady)
 	log.InfoContext(ctx, "restored is ready", "folders", len(roots), "workers", d.cfg.WorkerCount(), "state", state)
 
@@ -128,6 +137,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	err = errors.Join(err, d.stop(late, queue))
 	hangUp()
+	closePage()
 	if err == nil {
 		err = ledger.parkVideos(late)
 	}

@@ -87,7 +87,7 @@ func (l *Ledger) recoverRunning(ctx context.Context) ([]interrupted, error) {
 	for _, f := range list {
 		if dir := filepath.Dir(f.out); f.out != "" && !swept[dir] {
 			swept[dir] = true
-			if err := sweep(dir); err != nil {
+			if err := sweep(dir, tempPrefix); err != nil {
 				return nil, err
 			}
 		}
@@ -101,8 +101,9 @@ func (l *Ledger) recoverRunning(ctx context.Context) ([]interrupted, error) {
 	return list, nil
 }
 
-// sweep removes our temporaries from a folder in which nobody is writing.
-func sweep(dir string) error {
+// sweep removes temporaries whose names begin with prefix from a folder in
+// which nobody is writing such.
+func sweep(dir, prefix string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -111,15 +112,11 @@ func sweep(dir string) error {
 		return fmt.Errorf("remove temporaries: %w", err)
 	}
 	for _, e := range entries {
-		if e.Type().IsRegular() && isTemporary(e.Name()) {
+		if e.Type().IsRegular() && strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), tempSuffix) {
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("remove temporaries: %w", err)
 			}
 		}
 	}
 	return nil
-}
-
-func isTemporary(name string) bool {
-	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
 }

@@ -8,6 +8,7 @@ import (
 
 	"restored/config"
 	"restored/daemon"
+	"restored/daemon/web"
 	"restored/media"
 )
 
@@ -43,6 +44,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command) error {
 	}
 	d, err := daemon.New(cfg, daemon.Deps{
 		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
+		About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
 	})
 	if err == nil {
 		err = d.Run(ctx)
