@@ -45,8 +45,15 @@ func newPageSite(t *testing.T, p Processor, change func(*site)) *pageSite {
 	return &pageSite{s, found[1]}
 }
 
+// answer is what came before the body.
+type answer struct {
+	code    int
+	header  http.Header
+	cookies []*http.Cookie
+}
+
 // do makes a request with headers as "Name: value", and "Host: …".
-func (s *pageSite) do(method, path string, body io.Reader, headers ...string) (*http.Response, string) {
+func (s *pageSite) do(method, path string, body io.Reader, headers ...string) (answer, string) {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), method, s.base+path, body)
 	if err != nil {
@@ -70,15 +77,15 @@ func (s *pageSite) do(method, path string, body io.Reader, headers ...string) (*
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
-	return resp, string(text)
+	return answer{resp.StatusCode, resp.Header, resp.Cookies()}, string(text)
 }
 
 // want makes a request and checks the status of the answer.
 func (s *pageSite) want(code int, method, path string, body io.Reader, headers ...string) string {
 	s.t.Helper()
-	resp, text := s.do(method, path, body, headers...)
-	if resp.StatusCode != code {
-		s.t.Errorf("%s %s %q: %s %s, want %d", method, path, headers, resp.Status, text, code)
+	got, text := s.do(method, path, body, headers...)
+	if got.code != code {
+		s.t.Errorf("%s %s %q: %d %s, want %d", method, path, headers, got.code, text, code)
 	}
 	return text
 }
@@ -141,14 +148,14 @@ func TestCrossSiteRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"Content-Security-Policy": "frame-ancestors 'none'", "Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
 	} {
-		if got := resp.Header.Get(name); !strings.Contains(got, want) {
+		if got := resp.header.Get(name); !strings.Contains(got, want) {
 			t.Errorf("%s is %q", name, got)
 		}
 	}
-	if got := resp.Header.Get("Content-Security-Policy"); strings.Contains(got, "unsafe") || !strings.Contains(got, "default-src 'none'") {
+	if got := resp.header.Get("Content-Security-Policy"); strings.Contains(got, "unsafe") || !strings.Contains(got, "default-src 'none'") {
 		t.Errorf("the policy is %q", got)
 	}
-	if resp.Header.Get("Access-Control-Allow-Origin") != "" {
+	if resp.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Error("other origins are let in")
 	}
 }
@@ -182,8 +189,8 @@ func TestTraversalRefused(t *testing.T) {
 			{"POST", "/v1/folders/" + s.folder() + "/files?name=" + part},
 		} {
 			resp, text := s.do(p[0], p[1], strings.NewReader("x"))
-			if resp.StatusCode < 300 || resp.StatusCode >= 500 || strings.Contains(text, "PNG") {
-				t.Errorf("%s %s: %s %q", p[0], p[1], resp.Status, text)
+			if resp.code < 300 || resp.code >= 500 || strings.Contains(text, "PNG") {
+				t.Errorf("%s %s: %d %q", p[0], p[1], resp.code, text)
 			}
 		}
 	}
@@ -209,14 +216,14 @@ func TestTraversalByLinkRefused(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(filepath.Join(s.in, "sub")), os.Symlink(secret, filepath.Join(s.in, "sub"))); err != nil {
 		t.Fatal(err)
 	}
-	if resp, _ := s.do("GET", "/v1/jobs/1/picture/before", nil); resp.StatusCode == 200 {
+	if resp, _ := s.do("GET", "/v1/jobs/1/picture/before", nil); resp.code == 200 {
 		t.Error("a folder's link was followed")
 	}
 	if err := errors.Join(os.Remove(filepath.Join(s.in, "sub")), os.Mkdir(filepath.Join(s.in, "sub"), 0o755),
 		os.Symlink(filepath.Join(secret, "a.jpg"), filepath.Join(s.in, "sub/a.jpg"))); err != nil {
 		t.Fatal(err)
 	}
-	if resp, _ := s.do("GET", "/v1/jobs/1/picture/before", nil); resp.StatusCode == 200 {
+	if resp, _ := s.do("GET", "/v1/jobs/1/picture/before", nil); resp.code == 200 {
 		t.Error("a file's link was followed")
 	}
 }
@@ -228,10 +235,10 @@ func TestPictures(t *testing.T) {
 	s.done("a.jpg")
 	for _, side := range []string{"before", "after"} {
 		resp, text := s.do("GET", "/v1/jobs/1/picture/"+side, nil)
-		h := resp.Header
-		if resp.StatusCode != 200 || text != string(somePNG(t, color.Black)) || h.Get("Content-Type") != "image/png" ||
+		h := resp.header
+		if resp.code != http.StatusOK || text != string(somePNG(t, color.Black)) || h.Get("Content-Type") != "image/png" ||
 			!strings.Contains(h.Get("Content-Security-Policy"), "sandbox") || h.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s: %s %v", side, resp.Status, h)
+			t.Errorf("%s: %d %v", side, resp.code, h)
 		}
 	}
 	for name, content := range map[string]string{
@@ -270,8 +277,8 @@ func TestUploadTooLarge(t *testing.T) {
 	full.holds()
 	// What isn't an upload carries next to nothing.
 	resp, _ := s.do("POST", "/v1/session", strings.NewReader("token="+strings.Repeat("x", 1<<20)))
-	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a large form: %s", resp.Status)
+	if resp.code != http.StatusUnauthorized {
+		t.Errorf("a large form: %d", resp.code)
 	}
 }
 
@@ -365,10 +372,10 @@ func TestMissingToken(t *testing.T) {
 	form := "Content-Type: application/x-www-form-urlencoded"
 	s.want(http.StatusUnauthorized, "POST", "/v1/session", strings.NewReader("token=wrong"), form)
 	resp, _ := s.do("POST", "/v1/session", strings.NewReader("token="+testToken), form, "Origin: "+s.base)
-	if resp.StatusCode != http.StatusNoContent || len(resp.Cookies()) != 1 {
-		t.Fatalf("login: %s, %v", resp.Status, resp.Cookies())
+	if resp.code != http.StatusNoContent || len(resp.cookies) != 1 {
+		t.Fatalf("login: %d, %v", resp.code, resp.cookies)
 	}
-	cookie := resp.Cookies()[0]
+	cookie := resp.cookies[0]
 	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || strings.Contains(cookie.Value, testToken) {
 		t.Errorf("the cookie is %v", cookie)
 	}
