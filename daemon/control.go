@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -82,6 +83,8 @@ type QueueInfo struct {
 type Control struct {
 	queue *queue
 	owned bool // Close closes the ledger
+
+	watchers atomic.Int32
 }
 
 // OpenControl is for a state folder that no daemon has in use, else the error
@@ -108,7 +111,7 @@ func OpenControl(ctx context.Context, state string, isVideo func(name string) bo
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("queue: %w", err), l.Close())
 	}
-	return &Control{q, true}, nil
+	return &Control{queue: q, owned: true}, nil
 }
 
 // Close gives up what OpenControl took.

@@ -38,6 +38,8 @@ func statusOf(err error) int {
 		return http.StatusConflict
 	case errors.Is(err, errBadRequest):
 		return http.StatusBadRequest
+	case errors.Is(err, ErrBusy):
+		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
 }
@@ -53,9 +55,10 @@ var errBadRequest = errors.New("bad request")
 //	GET  /v1/jobs/find?path=P                {"id": N}, by the absolute path, any bytes
 //	GET  /v1/jobs/{id}                       JobInfo
 //	POST /v1/jobs/{id}/retry, …/cancel       JobInfo
+//	GET  /v1/events                          server-sent events "status", each an Event
 //
 // An error is {"error": "…"} with status 400, 404 ([ErrUnknown]), 409
-// ([ErrConflict]) or 500.
+// ([ErrConflict]), 503 ([ErrBusy]) or 500.
 func (c *Control) Handler() http.Handler {
 	mux := http.NewServeMux()
 	queue := func(f func(context.Context) (QueueInfo, error)) http.HandlerFunc {
@@ -90,6 +93,7 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/jobs/{id}", job(c.Show))
 	mux.HandleFunc("POST /v1/jobs/{id}/retry", job(c.Retry))
 	mux.HandleFunc("POST /v1/jobs/{id}/cancel", job(c.Cancel))
+	mux.HandleFunc("GET /v1/events", c.serveEvents)
 	return mux
 }
 
@@ -293,19 +297,24 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 		return fmt.Errorf("the daemon: %w", err)
 	}
 	defer resp.Body.Close()
-	body := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
-	if resp.StatusCode == http.StatusOK {
-		if err := body.Decode(into); err != nil {
-			return fmt.Errorf("the daemon's answer: %w", err)
-		}
-		return nil
+	if resp.StatusCode != http.StatusOK {
+		return refusal(resp)
 	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
+		return fmt.Errorf("the daemon's answer: %w", err)
+	}
+	return nil
+}
+
+// refusal is the error of an answer that is no success.
+func refusal(resp *http.Response) error {
 	var told apiError
-	if err := body.Decode(&told); err != nil || told.Error == "" {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&told); err != nil || told.Error == "" {
 		return fmt.Errorf("the daemon answers %s", resp.Status)
 	}
 	class := map[int]error{
 		http.StatusNotFound: ErrUnknown, http.StatusConflict: ErrConflict, http.StatusBadRequest: errBadRequest,
+		http.StatusServiceUnavailable: ErrBusy,
 	}[resp.StatusCode]
 	return &toldError{told.Error, class}
 }

@@ -23,6 +23,7 @@ type control interface {
 	Cancel(context.Context, int64) (JobInfo, error)
 	Pause(context.Context) (QueueInfo, error)
 	Resume(context.Context) (QueueInfo, error)
+	Watch(context.Context, func(Event) error) error
 	Close() error
 }
 

@@ -29,28 +29,60 @@ type seen struct {
 	frames int64
 }
 
-// reportOnce logs a line for each video in work, and returns how far they are.
+// speedSpan is over how long, at least, the frames a second are counted.
+const speedSpan = 10 * time.Second
+
+// videoWork is how far the stage of a video in work is.
+type videoWork struct {
+	rec            Record
+	stage          stage
+	sum            Progress
+	segments, done int           // 0 where the stage has none
+	fps            float64       // lately; 0 = unknown
+	eta            time.Duration // until the stage ends; 0 = unknown
+}
+
+// reportOnce logs a line for each video in work, and returns looks at them to
+// be compared with the next time.
 func (r *videoRunner) reportOnce(ctx context.Context, now time.Time, before map[stepKey]seen) map[stepKey]seen {
+	works, after := r.inWork(ctx, now, before)
+	for _, w := range works {
+		log := r.log.With("file", w.rec.Path, "stage", string(w.stage))
+		if w.stage.segmented() {
+			log = log.With("segment", w.done, "segments", w.segments)
+		}
+		log.InfoContext(ctx, "video in work", "frames", w.sum.Frames, "total", w.sum.Total, "faces", w.sum.Faces,
+			"fps", w.fps, "eta", w.eta.String())
+	}
+	return after
+}
+
+// inWork tells of the videos in work. Speeds are counted from the looks before,
+// which are replaced when they are speedSpan old.
+func (r *videoRunner) inWork(ctx context.Context, now time.Time, before map[stepKey]seen) (works []videoWork, after map[stepKey]seen) {
 	byVideo := map[stepKey][]*pulse{}
 	for _, p := range r.active.all() {
 		key := stepKey{file: p.st.rec.ID, run: p.st.video.run, stage: p.st.video.stage}
 		byVideo[key] = append(byVideo[key], p)
 	}
-	after := map[stepKey]seen{}
+	after = map[stepKey]seen{}
 	for key, pulses := range byVideo {
 		v := pulses[0].st.video
 		segments, done, err := r.ledger.doneSegments(ctx, key.run, key.stage)
 		if err != nil {
 			continue // told by whoever has to write there
 		}
-		sum := Progress{Frames: done.Frames, Faces: done.Faces, Total: v.frames}
+		w := videoWork{rec: pulses[0].st.rec, stage: key.stage, sum: Progress{Frames: done.Frames, Faces: done.Faces, Total: v.frames}}
+		if key.stage.segmented() {
+			w.segments, w.done = v.segments, segments
+		}
 		began := now
 		for _, p := range pulses {
 			told, _ := p.look()
-			sum.Frames += told.Frames
-			sum.Faces += told.Faces
+			w.sum.Frames += told.Frames
+			w.sum.Faces += told.Faces
 			if !key.stage.segmented() {
-				sum.Total = told.Total
+				w.sum.Total = told.Total
 			}
 			if p.began.Before(began) {
 				began = p.began
@@ -60,16 +92,14 @@ func (r *videoRunner) reportOnce(ctx context.Context, now time.Time, before map[
 		if !ok {
 			last = seen{began, done.Frames}
 		}
-		after[key] = seen{now, sum.Frames}
-		log := r.log.With("file", pulses[0].st.rec.Path, "stage", string(key.stage))
-		if key.stage.segmented() {
-			log = log.With("segment", segments, "segments", v.segments)
+		look := seen{now, w.sum.Frames}
+		w.fps, w.eta = speed(last, look, w.sum)
+		if after[key] = last; now.Sub(last.at) >= speedSpan {
+			after[key] = look
 		}
-		fps, eta := speed(last, after[key], sum)
-		log.InfoContext(ctx, "video in work", "frames", sum.Frames, "total", sum.Total, "faces", sum.Faces,
-			"fps", fps, "eta", eta.String())
+		works = append(works, w)
 	}
-	return after
+	return works, after
 }
 
 // speed is the frames a second between two looks, to a tenth, and how long the

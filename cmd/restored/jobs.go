@@ -48,7 +48,8 @@ another try tried at once. A file that is done isn't done again: restored run --
 aren't tried again before retry is asked for or they change.`, queueControl.Cancel),
 		newJobsQueue("pause", "Begin nothing new", `Lets what is in work end and begins nothing new, until resume and also after a restart. Files
 that are dropped in meanwhile are noted and wait.`, queueControl.Pause),
-		newJobsQueue("resume", "End a pause", "", queueControl.Resume))
+		newJobsQueue("resume", "End a pause", "", queueControl.Resume),
+		newJobsWatch())
 	return cmd
 }
 

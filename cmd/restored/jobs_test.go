@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +26,40 @@ func jobs(t *testing.T, into any, args ...string) (code int, stderr string) {
 		}
 	}
 	return code, told.String()
+}
+
+// firstEvent is what watch tells at once.
+func firstEvent(t *testing.T, config string) (e daemon.Event) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, in := io.Pipe()
+	ended := make(chan int)
+	go func() { ended <- execute(ctx, []string{"jobs", "watch", "--json", "--config", config}, in, in) }()
+	if err := json.NewDecoder(out).Decode(&e); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := out.Close(); err != nil { // a further event finds nobody
+		t.Fatal(err)
+	}
+	<-ended
+	return e
+}
+
+func TestWorkNote(t *testing.T) {
+	for want, w := range map[string]daemon.Work{
+		"":           {},
+		": plan 25%": {Stage: "plan", Frames: 250, Total: 1000},
+		": render, segment 2 of 3, frame 40 of 90, 7 faces, 12.5 fps, 1m4s left": {
+			Stage: "render", Segments: 3, SegmentsDone: 1, Frames: 40, Total: 90, Faces: 7, FPS: 12.5, ETA: 64,
+		},
+		": render, segment 3 of 3, frame 90 of 90, 7 faces": {Stage: "render", Segments: 3, SegmentsDone: 3, Frames: 90, Total: 90, Faces: 7},
+	} {
+		if got := workNote(w); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // The queue is seen and controlled while the daemon runs, and without it.
@@ -64,6 +100,9 @@ func TestJobs(t *testing.T) {
 		!strings.Contains(stderr, "99") || len(one) != 1 || one[0].State != daemon.Queued {
 		t.Errorf("retry: %d, %s, %+v", code, stderr, one)
 	}
+	if e := firstEvent(t, config); !e.Queue.Paused || e.Queue.Queued != 1 || len(e.Work) != 0 {
+		t.Errorf("watch: %+v", e)
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +119,9 @@ func TestJobs(t *testing.T) {
 	code := execute(t.Context(), []string{"jobs", "show", "--config", config, text}, &out, &told)
 	if code != exitOK || !strings.Contains(out.String(), "failed  "+text+": cancelled on request\n") {
 		t.Errorf("show: %d, %s%s", code, &out, &told)
+	}
+	if code, stderr := jobs(t, nil, "watch", "--config", config); code != exitFailed || !strings.Contains(stderr, "no daemon answers") {
+		t.Errorf("watch without the daemon: %d, %s", code, stderr)
 	}
 	for _, args := range [][]string{{"list", "--status", "lost"}, {"list", "--limit", "0"}, {"show"}} {
 		if code, stderr := jobs(t, nil, args...); code != exitUsage {
