@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -439,4 +440,31 @@ func somePNG(t testing.TB, c color.Color) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// The newest files come first where they are asked for so, page by page.
+func TestNewestFirst(t *testing.T) {
+	s := newPageSite(t, &proc{}, nil)
+	for _, name := range []string{"a.jpg", "b.jpg", "c.jpg"} {
+		s.put(name, "x")
+		s.done(name)
+	}
+	var names []string
+	for after := int64(0); ; {
+		var page Page
+		path := fmt.Sprintf("/v1/jobs?state=done&newest=1&limit=2&after=%d", after)
+		if err := json.Unmarshal([]byte(s.want(200, "GET", path, nil)), &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range page.Jobs {
+			names = append(names, filepath.Base(j.Path))
+		}
+		if after = page.Next; after == 0 {
+			break
+		}
+	}
+	if got := strings.Join(names, " "); got != "c.jpg b.jpg a.jpg" {
+		t.Errorf("in the order %s", got)
+	}
+	s.want(http.StatusBadRequest, "GET", "/v1/jobs?newest=yes", nil)
 }

@@ -130,12 +130,13 @@ func (s *Server) handler() http.Handler {
 // aboutInfo is the answer to about.
 type aboutInfo struct {
 	About
+	Login       bool         `json:"login"`        // there is a token, and so something to log out of
 	UploadLimit int64        `json:"upload_limit"` // bytes
 	Folders     []FolderInfo `json:"folders"`
 }
 
 func (s *Server) about(w http.ResponseWriter, r *http.Request) {
-	send(w, http.StatusOK, aboutInfo{s.opt.About, s.opt.Upload, s.folders(r.Context())})
+	send(w, http.StatusOK, aboutInfo{s.opt.About, s.opt.Token != "", s.opt.Upload, s.folders(r.Context())})
 }
 
 func send(w http.ResponseWriter, code int, value any) {
