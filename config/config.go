@@ -28,13 +28,6 @@ type Config struct {
 	Paths    Paths
 }
 
-// Watch is one watched folder and where its results go.
-type Watch struct {
-	In        string // folder that is watched, with its subfolders
-	Out       string // folder that gets the results, under the same relative paths
-	Originals string // what becomes of the originals: "keep"
-}
-
 // HTTP is the web page and its API.
 type HTTP struct {
 	Listen string // "" = off

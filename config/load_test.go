@@ -63,7 +63,10 @@ settle: {quiet: 3s}
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Watch = []Watch{{"/srv/restored/in", "/srv/restored/out", "keep"}, {"/b", "/c", "keep"}}
+	want.Watch = []Watch{
+		{In: "/srv/restored/in", Out: "/srv/restored/out", Originals: "keep", Recursive: true},
+		{In: "/b", Out: "/c", Originals: "keep", Recursive: true},
+	}
 	want.State = "/var/lib/other"
 	want.Restore = Restore{Model: "other", Provider: "cpu", Steps: 4, Blend: 0.75, SharpBelow: 0.5}
 	want.Detect.MinFace, want.Detect.Every, want.Detect.Rotations = 60, 4, false
@@ -215,8 +218,45 @@ func TestSampleIsTheDefaults(t *testing.T) {
 			t.Errorf("%s: the sample says %q, the reference %q", o.Key, comments[o.Key], o.Doc)
 		}
 	}
-	if !strings.Contains(string(data), "#   - in: ") {
-		t.Error("the sample lacks the commented example of a watch entry")
+	sampleWatch(t, string(data))
+}
+
+// sampleWatch checks the commented example of a watched folder in the same way.
+func sampleWatch(t *testing.T, sample string) {
+	_, example, ok := strings.Cut(sample, "\n# watch:\n")
+	if !ok {
+		t.Fatal("the sample lacks the commented example of a watched folder")
+	}
+	example, _, _ = strings.Cut(example, "\n\n")
+	lines := strings.Split(example, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimPrefix(lines[i], "#")
+	}
+	text := "watch:\n" + strings.Join(lines, "\n") + "\n"
+	cfg, origins, err := Load(write(t, text), nil)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	want := defaultWatch()
+	want.In, want.Out = "/srv/restored/in", "/srv/restored/out"
+	for _, o := range watchOptions {
+		if got := format(o.value(&cfg.Watch[0])); got != format(o.value(&want)) {
+			t.Errorf("the example's %s is %s", o.name, got)
+		}
+		if origins["watch[0]."+o.name] == "" {
+			t.Errorf("the example lacks %s", o.name)
+		}
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	comments := map[string]string{}
+	collect("", doc.Content[0].Content[1].Content[0], comments)
+	for _, o := range WatchReference() {
+		if o.Key != "in" && comments[o.Key] != o.Doc {
+			t.Errorf("watch, %s: the sample says %q, the reference %q", o.Key, comments[o.Key], o.Doc)
+		}
 	}
 }
 

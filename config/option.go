@@ -158,6 +158,12 @@ func format(p any) string {
 		return v.String()
 	case *time.Duration:
 		return formatDuration(*v)
+	case *[]string:
+		quoted := make([]string, len(*v))
+		for i, s := range *v {
+			quoted[i] = strconv.Quote(s)
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
 	}
 	panic(fmt.Sprintf("config: option of type %T", p))
 }

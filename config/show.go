@@ -15,13 +15,13 @@ type Setting struct {
 }
 
 // Settings lists every key with its value and origin, in the order of the
-// sample file; each watched folder gives the keys watch[N].in, .out and
-// .originals. Passwords in URLs and the token are left out.
+// sample file; each watched folder gives the keys watch[N].in, watch[N].out, ….
+// Passwords in URLs and the token are left out.
 func (c *Config) Settings(origins Origins) []Setting {
 	var out []Setting
 	add := func(key, value string) {
 		origin := nearest(origins, key)
-		if strings.HasSuffix(key, ".originals") && origins[key] == "" {
+		if strings.HasPrefix(key, "watch[") && origins[key] == "" {
 			origin = "default"
 		}
 		out = append(out, Setting{key, value, origin})
@@ -31,21 +31,26 @@ func (c *Config) Settings(origins Origins) []Setting {
 	}
 	for i, w := range c.Watch {
 		key := fmt.Sprintf("watch[%d]", i)
-		add(key+".in", w.In)
-		add(key+".out", w.Out)
-		add(key+".originals", w.Originals)
+		for _, o := range watchOptions {
+			add(key+"."+o.name, format(o.value(&w)))
+		}
 	}
 	for _, o := range options {
-		value := format(o.value(c))
-		switch {
-		case strings.HasSuffix(o.key, ".url"):
-			value = redact(value)
-		case o.key == secretKey && c.HTTP.Token != "":
-			value = "…"
-		}
-		add(o.key, value)
+		add(o.key, c.Shown(o.key))
 	}
 	return out
+}
+
+// Shown is Value without passwords and the token; "" = there is no such key.
+func (c *Config) Shown(key string) string {
+	value, _ := c.Value(key)
+	switch {
+	case strings.HasSuffix(key, ".url"):
+		return redact(value)
+	case key == secretKey && c.HTTP.Token != "":
+		return "…"
+	}
+	return value
 }
 
 // Problems takes an error of [Load] apart into what it joins.

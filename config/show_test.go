@@ -28,7 +28,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("no %+v in %+v", want, got)
 		}
 	}
-	if n := len(Reference()) + 3; len(got) != n {
+	if n := len(Reference()) + len(WatchReference()); len(got) != n {
 		t.Errorf("%d settings, want %d", len(got), n)
 	}
 	cfg = &Config{Queue: Queue{URL: "postgres://me:secret@db/x"}, HTTP: HTTP{Token: "secret"}}

@@ -91,6 +91,7 @@ func (c *checker) watch(n *yaml.Node) {
 		c.add(n, "watch", "must be a list of {in: FOLDER, out: FOLDER}")
 		return
 	}
+	names := watchNames()
 	for i, entry := range n.Content {
 		key := fmt.Sprintf("watch[%d]", i)
 		c.lines[key] = entry.Line
@@ -103,38 +104,14 @@ func (c *checker) watch(n *yaml.Node) {
 			name := entry.Content[j]
 			c.lines[key+"."+name.Value] = name.Line
 			switch {
-			case !slices.Contains(watchKeys, name.Value):
-				c.add(name, key+"."+name.Value, "unknown key%s", suggest(name.Value, watchKeys))
+			case !slices.Contains(names, name.Value):
+				c.add(name, key+"."+name.Value, "unknown key%s", suggest(name.Value, names))
 			case seen[name.Value]:
 				c.add(name, key+"."+name.Value, "given twice")
 			}
 			seen[name.Value] = true
 		}
 	}
-}
-
-var watchKeys = []string{"in", "out", "originals"}
-
-// parseWatch reads the list that checkFile has found well formed.
-func parseWatch(given any) ([]Watch, []error) {
-	list, _ := given.([]any)
-	var watch []Watch
-	var problems []error
-	for i, item := range list {
-		entry, _ := item.(map[string]any)
-		w := Watch{Originals: "keep"}
-		for name, p := range map[string]*string{"in": &w.In, "out": &w.Out, "originals": &w.Originals} {
-			value, ok := entry[name]
-			if !ok {
-				continue
-			}
-			if err := assign(p, value); err != nil {
-				problems = append(problems, &Error{Key: fmt.Sprintf("watch[%d].%s", i, name), Value: show(value), Reason: err.Error()})
-			}
-		}
-		watch = append(watch, w)
-	}
-	return watch, problems
 }
 
 // sections are the first parts of the dotted keys.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,26 +58,6 @@ func (v *validation) add(key string, value any, reason string) {
 		shown = formatDuration(d)
 	}
 	v.problems = append(v.problems, &Error{Key: key, Value: shown, Reason: reason})
-}
-
-// watch checks each entry by itself; whether folders nest or are links can
-// only be told where they exist, and daemon does so.
-func (v *validation) watch(list []Watch) {
-	for i, w := range list {
-		key := fmt.Sprintf("watch[%d]", i)
-		v.text(key+".in", w.In)
-		v.text(key+".out", w.Out)
-		if w.In != "" && filepath.Clean(w.In) == filepath.Clean(w.Out) {
-			v.add(key+".out", w.Out, "must not be the watched folder itself: outputs would be taken as inputs")
-		}
-		switch w.Originals {
-		case "keep":
-		case "move", "delete":
-			v.add(key+".originals", w.Originals, "isn't supported in this version; only keep is allowed")
-		default:
-			v.add(key+".originals", w.Originals, "must be keep")
-		}
-	}
 }
 
 // http never shows the token.

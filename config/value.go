@@ -49,6 +49,8 @@ func assign(p, given any) error {
 		}
 		ok, want = set(p, given, func(s text) (time.Duration, error) { return time.ParseDuration(string(s)) }),
 			`a time with its unit, like "500ms", "2s" or "10m"`
+	case *[]string:
+		ok, want = setList(p, given), "a list of texts"
 	default:
 		return fmt.Errorf("option of type %T", p)
 	}
@@ -73,6 +75,22 @@ func set[T any](p *T, given any, parse func(text) (T, error)) bool {
 		return true
 	}
 	return false
+}
+
+// setList stores a list of the file.
+func setList(p *[]string, given any) bool {
+	list, ok := given.([]any)
+	if !ok {
+		return false
+	}
+	texts := make([]string, len(list))
+	for i, item := range list {
+		if texts[i], ok = item.(string); !ok {
+			return false
+		}
+	}
+	*p = texts
+	return true
 }
 
 func parseBool(s text) (bool, error) {

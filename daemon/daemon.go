@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +29,22 @@ type Deps struct {
 	Videos    Videos                      // works on videos; nil = there are none
 	IsVideo   func(name string) bool      // by the name alone; goes with Videos
 
+	// Settings is a fingerprint of all that shapes an output beside its input,
+	// for photos or videos. It is kept with each finished file, so that those can
+	// be told that were made with others. nil or "" = not known, and no file gets
+	// a copy of another's output.
+	Settings func(video bool) string
+
+	// Check decodes an output, before its original is moved or deleted; needed
+	// where a watched folder asks for that.
+	Check func(ctx context.Context, out string) error
+
+	// DeleteOriginals is the second yes that originals: delete needs.
+	DeleteOriginals bool
+
+	// Redo has finished files that were made with other settings done again.
+	Redo bool
+
 	About web.About // what the page tells of the work
 
 	// Drain is how long a stop waits for the work under way before it is
@@ -43,13 +61,18 @@ const (
 
 // Daemon watches, queues and works. It is made by [New] and used once.
 type Daemon struct {
-	cfg      *config.Config
-	deps     Deps
-	attempts int
-	free     func(dir string) (space, error)
-	roomWait time.Duration
-	stall    time.Duration
-	report   time.Duration
+	cfg       *config.Config
+	deps      Deps
+	attempts  int
+	free      func(dir string) (space, error)
+	roomWait  time.Duration
+	stall     time.Duration
+	report    time.Duration
+	reserve   *atomic.Int64               // bytes, as disk.reserve
+	reloading sync.Mutex                  // guards cfg once Run runs
+	beat      atomic.Pointer[time.Time]   // when the watcher was last seen alive
+	rename    func(from, to string) error // of originals; tests set it
+	between   func(step string)           // see originals; tests set it
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
@@ -66,13 +89,25 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if len(cfg.Watch) == 0 {
 		return nil, errors.New("no folder to watch: set watch in the configuration file")
 	}
+	if err := CheckOriginals(cfg, deps.DeleteOriginals); err != nil {
+		return nil, err
+	}
+	if deps.Check == nil && slices.ContainsFunc(cfg.Watch, func(w config.Watch) bool { return w.Originals != "keep" }) {
+		return nil, errors.New("daemon: Check is needed where originals aren't kept")
+	}
+	if deps.Settings == nil {
+		deps.Settings = func(bool) string { return "" }
+	}
 	if deps.Retry == nil {
 		deps.Retry = retryDelay
 	}
 	if deps.Drain == 0 {
 		deps.Drain = defaultDrain
 	}
-	return &Daemon{cfg, deps, maxAttempts, freeSpace, roomWait, cfg.Video.Stall, tellEvery}, nil
+	return &Daemon{
+		cfg: cfg, deps: deps, attempts: maxAttempts, free: freeSpace, roomWait: roomWait, stall: cfg.Video.Stall,
+		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)), rename: renameNew,
+	}, nil
 }
 
 // Run works until ctx is done and then stops: no new job is begun, those in
@@ -96,8 +131,19 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, ledger.Close()) }()
 
+	if ledger.aside != "" {
+		log.ErrorContext(ctx, "the database is damaged: moved aside, what was done is found again by the outputs", "file", ledger.aside)
+	}
+	if n, err := ledger.rebuild(ctx, roots, d.takes); err != nil {
+		return err
+	} else if n > 0 {
+		log.InfoContext(ctx, "outputs found: their inputs aren't done again", "files", n)
+	}
 	queue, err := d.open(ctx, ledger, roots)
 	if err != nil {
+		return err
+	}
+	if err := d.stale(ctx, ledger, roots); err != nil {
 		return err
 	}
 	back, err := queue.recover(ctx)
@@ -123,8 +169,20 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if queue.runner != nil {
 		watching.Go(func() { queue.runner.report(ctx, d.report) })
 	}
+	tending, untend := context.WithCancel(context.WithoutCancel(ctx))
+	defer untend()
+	var tended sync.WaitGroup
+	interval, err := watchInterval()
+	if err != nil {
+		log.WarnContext(ctx, "the service manager's watchdog is not understood, and not fed", "error", err)
+	}
+	dog := &watchdog{queue: queue, timeout: d.cfg.Queue.Timeout, stall: d.stall, rescan: d.cfg.Rescan, beat: &d.beat, log: log}
 	hangUp := serveControl(ctx, control, state, log)
+	if slices.ContainsFunc(roots, func(r root) bool { return r.originals != "keep" }) {
+		watching.Go(func() { d.originals(roots, ledger).run(ctx) })
+	}
 	notify(ctx, log, sd.SdNotifyReady)
+	tended.Go(func() { dog.tend(tending, ctx, interval) })
 	log.InfoContext(ctx, "restored is ready", "folders", len(roots), "workers", d.cfg.WorkerCount(), "state", state)
 
 	<-ctx.Done()
@@ -138,6 +196,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	err = errors.Join(err, d.stop(late, queue))
 	hangUp()
 	closePage()
+	untend()
+	tended.Wait()
 	if err == nil {
 		err = ledger.parkVideos(late)
 	}
@@ -147,9 +207,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 
 // open makes the workers and their queue.
 func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, error) {
-	log, guard := d.deps.Log, room{int64(d.cfg.Disk.Reserve), d.free}
+	log, guard := d.deps.Log, room{d.reserve, d.free}
 	photos := &worker{
-		ledger: l, processor: d.deps.Processor, roots: roots, room: guard, wait: d.roomWait,
+		ledger: l, processor: d.deps.Processor, settings: d.deps.Settings, roots: roots, room: guard, wait: d.roomWait,
 		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
 	}
 	var videos *videoWorker
@@ -158,7 +218,7 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, err
 			videoRunner: &videoRunner{
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
 			},
-			isVideo: d.deps.IsVideo, roots: roots, wait: d.roomWait, retry: d.deps.Retry,
+			isVideo: d.deps.IsVideo, settings: d.deps.Settings, roots: roots, wait: d.roomWait, retry: d.deps.Retry,
 		}
 	}
 	return openQueue(ctx, l, photos, videos, d.cfg.WorkerCount(), log)
@@ -185,20 +245,27 @@ func (d *Daemon) stop(ctx context.Context, q *queue) error {
 	return nil
 }
 
+// originals makes what moves and deletes originals.
+func (d *Daemon) originals(roots []root, l *Ledger) *originals {
+	return &originals{
+		ledger: l, roots: roots, verify: d.deps.Check, rest: d.cfg.Rescan, log: d.deps.Log,
+		writers: newWriters(), rename: d.rename, between: d.between,
+	}
+}
+
 // watcher makes the watcher; without inotify it only scans.
 func (d *Daemon) watcher(ctx context.Context, roots []root, state string, l *Ledger, q *queue) *watcher {
 	log := d.deps.Log
 	w := &watcher{
 		roots: roots, skip: filepath.Clean(state), takes: d.takes, ledger: l, take: q.enqueue,
-		rescan: d.cfg.Rescan, settle: newSettle(d.cfg.Settle.Quiet, d.cfg.Settle.Max, maxWaiting), log: log,
+		rescan: d.cfg.Rescan, settle: newSettle(d.cfg.Settle.Quiet, d.cfg.Settle.Max, maxWaiting), writers: newWriters(), log: log,
 		watched: map[string]bool{}, touched: map[string]struct{}{},
 	}
-	w.scanned = func(ctx context.Context) {
-		counts, err := l.Counts(ctx)
-		if err == nil {
-			notify(ctx, log, status(counts))
-		}
+	w.beat = func() {
+		now := time.Now()
+		d.beat.Store(&now)
 	}
+	w.beat()
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
 		advice := ""

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -199,34 +198,13 @@ func TestSecondDaemonRefused(t *testing.T) {
 
 // TestNotify: systemd hears of the start and the stop.
 func TestNotify(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
+	m := manage(t)
 	s := newSite(t)
 	stop := s.start(&proc{})
-	var heard string
-	buf := make([]byte, 4096)
-	hear := func(want string) {
-		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		for !strings.Contains(heard, want) {
-			n, err := conn.Read(buf)
-			if err != nil {
-				t.Fatalf("%s not heard, only %q: %v", want, heard, err)
-			}
-			heard += string(buf[:n]) + "\n"
-		}
-	}
-	hear("READY=1")
-	hear("STATUS=0 waiting, 0 in work, 0 done, 0 failed")
+	m.hear("READY=1", 1)
+	m.hear("STATUS=0 waiting, 0 in work, 0 done, 0 failed", 1)
 	stop()
-	hear("STOPPING=1")
+	m.hear("STOPPING=1", 1)
 }
 
 func TestNewRefuses(t *testing.T) {

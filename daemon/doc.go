@@ -4,9 +4,12 @@
 //
 //	watch.go   finds it (inotify makes it fast, a periodic scan makes it sure)
 //	settle.go  waits until it has been quiet, so that no half-copied file is taken
+//	open_files.go … and no other process has it open for writing
 //	ledger.go  notes it in the table files, in one transaction with
 //	queue.go   the River job that will do the work
+//	content.go looks whether its content was done before, and copies that output
 //	worker.go  claims the output path, calls the Processor, records the end
+//	originals.go moves or deletes the original behind a good output, where that is asked for
 //	recover.go after a crash puts interrupted files back and removes their temporaries
 //
 // A video goes through the same first three, and then through many jobs: its
@@ -34,7 +37,10 @@
 //
 // The ledger is what makes work happen once. A file is known by its path, size
 // and modification time: an unchanged file that is done or has failed is never
-// taken again, and a changed one is. Before an output is written, its path is
+// taken again, and a changed one is. Before the work its content is hashed, once
+// for each version: where that was done before, with the same settings, the
+// output is copied. What was made with other settings is done again only where
+// that is asked for (redo.go). Before an output is written, its path is
 // claimed: a path at which something lies that this ledger did not write is
 // never claimed, so a foreign file is never overwritten; and after a crash
 // between the output's rename and the ledger's note, the claim is what allows

@@ -177,8 +177,8 @@ func TestJobTimeout(t *testing.T) {
 	s := newSite(t)
 	l := s.ledger()
 	defer l.Close()
-	w := &worker{ledger: l, timeout: 50 * time.Millisecond, attempts: 1, retry: s.retry, log: s.daemon(&proc{}).deps.Log,
-		room: room{free: freeSpace},
+	w := &worker{ledger: l, settings: func(bool) string { return "" }, timeout: 50 * time.Millisecond, attempts: 1, retry: s.retry, log: s.daemon(&proc{}).deps.Log,
+		room: room{reserveOf(0), freeSpace},
 		processor: processorFunc(func(ctx context.Context, _ Job) (Result, error) {
 			<-ctx.Done()
 			return Result{}, ctx.Err()

@@ -38,6 +38,8 @@ type Job struct {
 type Result struct {
 	Out    string          // path that was written; "" = on purpose nothing was
 	Report json.RawMessage // kept in the ledger; nil or one JSON value
+
+	sameAs string // the file with the same content whose output this is
 }
 
 // TransientError marks an error whose cause may pass: the file is tried again

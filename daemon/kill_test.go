@@ -17,6 +17,7 @@ import (
 // back after an output's rename.
 func child(dir string) {
 	cfg := siteConfig(dir)
+	step := childOriginals(dir, &cfg)
 	p := &proc{
 		before: func(context.Context, Job) error {
 			<-time.After(30 * time.Millisecond) // the work
@@ -31,8 +32,10 @@ func child(dir string) {
 	d, err := New(&cfg, Deps{
 		Processor: p, IsPhoto: isPhoto, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Videos: childFilms(dir), IsVideo: isVideo,
+		DeleteOriginals: true, Check: func(context.Context, string) error { return nil },
 	})
 	if err == nil {
+		step(d)
 		err = d.Run(context.Background())
 	}
 	fmt.Fprintln(os.Stderr, "the daemon ended:", err)
@@ -140,7 +143,7 @@ func TestKilledBeforeTheNote(t *testing.T) {
 func TestKillsAreCounted(t *testing.T) {
 	s := newSite(t)
 	l := s.ledger()
-	rec, _, err := l.take(t.Context(), s.put("a.jpg", "x"), false)
+	rec, _, err := l.take(t.Context(), s.put("a.jpg", "x"), ProcessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

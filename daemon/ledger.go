@@ -67,6 +67,21 @@ CREATE TABLE segments (                        -- those that are done
 	faces  INTEGER NOT NULL,
 	PRIMARY KEY (run, stage, n)
 ) WITHOUT ROWID;
+`, `
+-- SHA-256 of the content, and what it is worked on with: of the version above,
+-- '' = not read yet; and of the version that was last done, '' = not known.
+ALTER TABLE files ADD COLUMN content       TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN settings      TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN done_content  TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN done_settings TEXT NOT NULL DEFAULT '';
+CREATE INDEX files_done_content ON files (done_content) WHERE done_content <> '';
+`, `
+-- What becomes of the original of a file that is done (originals.go), '' = it is
+-- kept; and where it is moved to.
+ALTER TABLE files ADD COLUMN original    TEXT NOT NULL DEFAULT ''
+	CHECK (original IN ('', 'due', 'moving', 'deleting', 'moved', 'deleted', 'kept'));
+ALTER TABLE files ADD COLUMN original_to TEXT NOT NULL DEFAULT '';
+CREATE INDEX files_original ON files (id) WHERE original IN ('due', 'moving', 'deleting');
 `}
 
 // State is where a file stands. It goes from queued to running and on to done
@@ -106,6 +121,11 @@ type Record struct {
 	Queued    time.Time
 	Started   time.Time
 	Finished  time.Time
+
+	Content      string // SHA-256 of this version, "" = not read yet
+	Settings     string // what this version is worked on with, see Deps.Settings
+	DoneContent  string // of the version that was last done, "" = not known
+	DoneSettings string
 }
 
 // Ledger is the record of all files in a state folder. Its methods may be
@@ -114,11 +134,14 @@ type Ledger struct {
 	db   *sql.DB
 	lock *os.File
 	dir  string // the state folder, absolute
+
+	aside string // where a damaged database was moved by OpenLedger, else ""
 }
 
 // OpenLedger makes the state folder if it is missing, takes its lock and opens
-// the database, making or upgrading the tables. Another process that has the
-// folder in use is [ErrLocked]. The caller closes the Ledger.
+// the database, making or upgrading the tables. A damaged database is moved
+// aside, and a new one made. Another process that has the folder in use is
+// [ErrLocked]. The caller closes the Ledger.
 func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
 	dir, err := filepath.Abs(dir)
 	if err == nil {
@@ -132,16 +155,19 @@ func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, databaseName)
-	db, err := sql.Open("sqlite", dsn(file))
+	l := &Ledger{lock: lock, dir: dir}
+	if l.db, err = openDatabase(ctx, file); isDamaged(err) {
+		var moved error
+		if l.aside, moved = moveAside(file); moved == nil {
+			l.db, err = openDatabase(ctx, file)
+		} else {
+			err = errors.Join(err, moved)
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("state database %s: %w", file, err), lock.Close())
 	}
-	// One connection: SQLite has one writer, and River expects it so.
-	db.SetMaxOpenConns(1)
-	if err := migrateLedger(ctx, db); err != nil {
-		return nil, errors.Join(fmt.Errorf("state database %s: %w", file, err), db.Close(), lock.Close())
-	}
-	return &Ledger{db, lock, dir}, nil
+	return l, nil
 }
 
 // dsn names the database with its settings. Every commit reaches the disk
@@ -201,14 +227,16 @@ func inTx(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
 }
 
 const recordColumns = `id, dir, name, size, mtime_ns, out, state, reason, report,
-	attempts, crashes, completed, queued_ms, started_ms, finished_ms`
+	attempts, crashes, completed, queued_ms, started_ms, finished_ms, content, settings, done_content, done_settings`
 
-func scanRecord(row interface{ Scan(...any) error }) (Record, error) {
+// scanRecord reads the columns of a record, and those that were asked for behind them.
+func scanRecord(row interface{ Scan(...any) error }, more ...any) (Record, error) {
 	var r Record
 	var dir, name string
 	var queued, started, finished int64
-	err := row.Scan(&r.ID, &dir, &name, &r.Version.Size, &r.Version.MtimeNS, &r.Out, &r.State, &r.Reason,
-		(*[]byte)(&r.Report), &r.Attempts, &r.Crashes, &r.Completed, &queued, &started, &finished)
+	err := row.Scan(append([]any{&r.ID, &dir, &name, &r.Version.Size, &r.Version.MtimeNS, &r.Out, &r.State, &r.Reason,
+		(*[]byte)(&r.Report), &r.Attempts, &r.Crashes, &r.Completed, &queued, &started, &finished,
+		&r.Content, &r.Settings, &r.DoneContent, &r.DoneSettings}, more...)...)
 	r.Path = filepath.Join(dir, name)
 	r.Queued, r.Started, r.Finished = fromMillis(queued), fromMillis(started), fromMillis(finished)
 	return r, err

@@ -28,12 +28,20 @@ func insert(ctx context.Context, tx *sql.Tx, path string, v Version) (int64, err
 // renew begins again with a known file: another version of it, or another try.
 func renew(ctx context.Context, tx *sql.Tx, id int64, v Version) error {
 	_, err := tx.ExecContext(ctx, `UPDATE files SET size = ?, mtime_ns = ?, state = 'queued', reason = '',
-		attempts = 0, crashes = 0, queued_ms = ?, started_ms = 0, finished_ms = 0 WHERE id = ?`,
+		attempts = 0, crashes = 0, queued_ms = ?, started_ms = 0, finished_ms = 0, content = '', settings = '',
+		original = '', original_to = '' WHERE id = ?`,
 		v.Size, v.MtimeNS, now(), id)
 	if err != nil {
 		return fmt.Errorf("ledger: renew file %d: %w", id, err)
 	}
 	return nil
+}
+
+// unmake has a file that is to be done anew be worked on, although its content
+// is known.
+func unmake(ctx context.Context, tx *sql.Tx, id int64) error {
+	_, err := tx.ExecContext(ctx, "UPDATE files SET done_content = '' WHERE id = ?", id)
+	return err
 }
 
 // start: queued → running.
@@ -107,7 +115,8 @@ func (l *Ledger) done(ctx context.Context, id int64, res Result, also func(*sql.
 	var refused error
 	err := inTx(ctx, l.db, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE files SET state = 'done', reason = '', report = ?, crashes = 0,
-			completed = completed + 1, finished_ms = ? WHERE id = ?`, []byte(res.Report), now(), id)
+			completed = completed + 1, finished_ms = ?, done_content = content, done_settings = settings WHERE id = ?`,
+			[]byte(res.Report), now(), id)
 		switch {
 		case err != nil:
 		case res.Out == "":

@@ -20,48 +20,48 @@ func TestLedgerProcess(t *testing.T) {
 	ctx := t.Context()
 	in, out := s.put("sub/a.jpg", "one"), filepath.Join(s.out, "sub", "a.jpg")
 
-	rec, skipped, err := l.Process(ctx, p, in, out, false)
+	rec, skipped, err := l.Process(ctx, p, in, out, ProcessOptions{})
 	if err != nil || skipped || rec.State != Done || s.output("sub/a.jpg") != "restored one" {
 		t.Fatalf("first: %+v, %v, %v", rec, skipped, err)
 	}
-	if rec, skipped, err = l.Process(ctx, p, in, out, false); err != nil || !skipped || rec.State != Done || p.total() != 1 {
+	if rec, skipped, err = l.Process(ctx, p, in, out, ProcessOptions{}); err != nil || !skipped || rec.State != Done || p.total() != 1 {
 		t.Errorf("again: %+v, %v, %v", rec, skipped, err)
 	}
-	if _, skipped, err = l.Process(ctx, p, in, out, true); err != nil || skipped || p.total() != 2 {
+	if _, skipped, err = l.Process(ctx, p, in, out, ProcessOptions{Force: true}); err != nil || skipped || p.total() != 2 {
 		t.Errorf("forced: %v, %v", skipped, err)
 	}
 	if err := os.Remove(out); err != nil {
 		t.Fatal(err)
 	}
-	if _, skipped, err = l.Process(ctx, p, in, out, false); err != nil || skipped || s.output("sub/a.jpg") == "" {
+	if _, skipped, err = l.Process(ctx, p, in, out, ProcessOptions{}); err != nil || skipped || s.output("sub/a.jpg") == "" {
 		t.Errorf("output gone: %v, %v", skipped, err)
 	}
 
 	other := s.put("b.jpg", "two")
-	if rec, _, err = l.Process(ctx, p, other, out, true); !errors.Is(err, ErrForeign) || rec.State != Failed {
+	if rec, _, err = l.Process(ctx, p, other, out, ProcessOptions{Force: true}); !errors.Is(err, ErrForeign) || rec.State != Failed {
 		t.Errorf("another file's output, forced: %+v, %v", rec, err)
 	}
 	foreign := filepath.Join(s.out, "b.jpg")
 	if err := os.WriteFile(foreign, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err = l.Process(ctx, p, other, foreign, false); !errors.Is(err, ErrForeign) || s.output("b.jpg") != "precious" {
+	if _, _, err = l.Process(ctx, p, other, foreign, ProcessOptions{}); !errors.Is(err, ErrForeign) || s.output("b.jpg") != "precious" {
 		t.Errorf("foreign: %v", err)
 	}
-	if _, _, err = l.Process(ctx, p, other, foreign, true); err != nil || s.output("b.jpg") != "restored two" {
+	if _, _, err = l.Process(ctx, p, other, foreign, ProcessOptions{Force: true}); err != nil || s.output("b.jpg") != "restored two" {
 		t.Errorf("foreign, forced: %v", err)
 	}
 
 	bad := processorFunc(func(context.Context, Job) (Result, error) { return Result{}, errors.New("truncated") })
 	third := s.put("c.jpg", "three")
-	if rec, _, err = l.Process(ctx, bad, third, filepath.Join(s.out, "c.jpg"), false); err == nil || rec.Reason != "truncated" {
+	if rec, _, err = l.Process(ctx, bad, third, filepath.Join(s.out, "c.jpg"), ProcessOptions{}); err == nil || rec.Reason != "truncated" {
 		t.Errorf("failing: %+v, %v", rec, err)
 	}
 	// Asked for again, a failed file is tried again.
-	if rec, _, err = l.Process(ctx, p, third, filepath.Join(s.out, "c.jpg"), false); err != nil || rec.State != Done || rec.Reason != "" {
+	if rec, _, err = l.Process(ctx, p, third, filepath.Join(s.out, "c.jpg"), ProcessOptions{}); err != nil || rec.State != Done || rec.Reason != "" {
 		t.Errorf("after the failure: %+v, %v", rec, err)
 	}
-	if _, _, err = l.Process(ctx, p, filepath.Join(s.in, "none.jpg"), out, false); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err = l.Process(ctx, p, filepath.Join(s.in, "none.jpg"), out, ProcessOptions{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing input: %v", err)
 	}
 
@@ -70,7 +70,7 @@ func TestLedgerProcess(t *testing.T) {
 	rec, _, err = l.Process(stopped, processorFunc(func(ctx context.Context, _ Job) (Result, error) {
 		cancel()
 		return Result{}, ctx.Err()
-	}), fourth, filepath.Join(s.out, "d.jpg"), false)
+	}), fourth, filepath.Join(s.out, "d.jpg"), ProcessOptions{})
 	if !errors.Is(err, context.Canceled) || rec.State != Queued {
 		t.Errorf("stopped: %+v, %v", rec, err)
 	}
@@ -88,20 +88,20 @@ func TestClaimIsGivenUp(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	bad := processorFunc(func(context.Context, Job) (Result, error) { return Result{}, errors.New("truncated") })
 	in, out := s.put("a.jpg", "x"), filepath.Join(s.out, "a.jpg")
-	if _, _, err := l.Process(t.Context(), bad, in, out, false); err == nil {
+	if _, _, err := l.Process(t.Context(), bad, in, out, ProcessOptions{}); err == nil {
 		t.Fatal("did not fail")
 	}
 	if err := os.WriteFile(out, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := l.Process(t.Context(), &proc{}, in, out, false); !errors.Is(err, ErrForeign) || s.output("a.jpg") != "precious" {
+	if _, _, err := l.Process(t.Context(), &proc{}, in, out, ProcessOptions{}); !errors.Is(err, ErrForeign) || s.output("a.jpg") != "precious" {
 		t.Errorf("%v, output %q", err, s.output("a.jpg"))
 	}
 	// But an earlier version's output stays ours through a failure.
 	in, out = s.put("b.jpg", "x"), filepath.Join(s.out, "b.jpg")
 	for i, p := range []Processor{&proc{}, bad, &proc{}} {
 		s.put("b.jpg", fmt.Sprintf("version %d", i))
-		if _, _, err := l.Process(t.Context(), p, in, out, false); (err != nil) != (i == 1) {
+		if _, _, err := l.Process(t.Context(), p, in, out, ProcessOptions{}); (err != nil) != (i == 1) {
 			t.Errorf("version %d: %v", i, err)
 		}
 	}

@@ -40,7 +40,11 @@ type site struct {
 	cfg     config.Config
 	retry   func(int) time.Duration
 	drain   time.Duration
-	tries   int // 0 = maxAttempts
+	tries   int    // 0 = maxAttempts
+	with    string // the settings
+	redo    bool
+	check   func(context.Context, string) error
+	exdev   bool // originals lie on another filesystem than where they are moved to
 	outName func(string) string
 	films   Videos // nil = photos only
 	free    func(string) (space, error)
@@ -66,7 +70,7 @@ func siteAt(t testing.TB, dir string) *site {
 func siteConfig(dir string) config.Config {
 	cfg := config.Default()
 	cfg.State = filepath.Join(dir, "state")
-	cfg.Watch = []config.Watch{{In: filepath.Join(dir, "in"), Out: filepath.Join(dir, "out"), Originals: "keep"}}
+	cfg.Watch = []config.Watch{{In: filepath.Join(dir, "in"), Out: filepath.Join(dir, "out"), Originals: "keep", Recursive: true}}
 	cfg.Settle.Quiet = 100 * time.Millisecond
 	cfg.Rescan = time.Second
 	cfg.Workers = 2
@@ -94,7 +98,7 @@ func isVideo(name string) bool { return strings.HasSuffix(name, ".mp4") }
 func (s *site) daemon(p Processor) *Daemon {
 	s.t.Helper()
 	deps := Deps{
-		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Retry: s.retry, Drain: s.drain,
+		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, DeleteOriginals: true, Check: s.check, Settings: func(bool) string { return s.with }, Retry: s.retry, Drain: s.drain,
 		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if s.films != nil {
@@ -103,6 +107,9 @@ func (s *site) daemon(p Processor) *Daemon {
 	d, err := New(&s.cfg, deps)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if s.exdev {
+		d.rename = exdev
 	}
 	if s.free != nil {
 		d.free = s.free

@@ -17,7 +17,10 @@ func notify(ctx context.Context, log *slog.Logger, state string) {
 }
 
 // status is the line that systemctl status shows.
-func status(counts map[State]int) string {
-	return fmt.Sprintf("STATUS=%d waiting, %d in work, %d done, %d failed",
-		counts[Queued], counts[Running], counts[Done], counts[Failed])
+func (q QueueInfo) status() string {
+	paused := ""
+	if q.Paused {
+		paused = "; paused"
+	}
+	return fmt.Sprintf("STATUS=%d waiting, %d in work, %d done, %d failed%s", q.Queued, q.Running, q.Done, q.Failed, paused)
 }

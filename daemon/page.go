@@ -15,15 +15,15 @@ func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root) (stop 
 	if d.cfg.HTTP.Listen == "" {
 		return func() {}, nil
 	}
-	p := pageFiles{c, roots, room{int64(d.cfg.Disk.Reserve), d.free}}
+	p := pageFiles{c, roots, d.takes, room{d.reserve, d.free}}
 	for _, r := range roots {
-		if err := sweep(r.in, uploadPrefix); err != nil {
+		if err := sweepOf(r.in, uploadPrefix); err != nil {
 			d.deps.Log.WarnContext(ctx, "interrupted uploads not removed", "file", r.in, "error", err)
 		}
 	}
 	page, err := web.Serve(ctx, web.Options{
 		Listen: d.cfg.HTTP.Listen, Token: d.cfg.HTTP.Token, Hosts: d.cfg.HTTP.Names(), Upload: int64(d.cfg.HTTP.Upload),
-		API: c.Handler(), Paths: p.paths, Folders: p.folders, Takes: func(name string) bool { return !ignored(name) && d.takes(name) },
+		API: c.Handler(), Paths: p.paths, Folders: p.folders, Takes: p.takes,
 		Free: p.free, Store: p.room.store, About: d.deps.About, Log: d.deps.Log,
 	})
 	if err != nil {
@@ -37,6 +37,7 @@ func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root) (stop 
 type pageFiles struct {
 	control *Control
 	roots   []root
+	wanted  func(name string) bool
 	room    room
 }
 
@@ -57,6 +58,11 @@ func (p pageFiles) folders() []web.Folder {
 		all[i] = web.Folder{In: filepath.Clean(r.in), Out: filepath.Clean(r.out)}
 	}
 	return all
+}
+
+func (p pageFiles) takes(in, name string) bool {
+	r, ok := rootOf(p.roots, filepath.Join(in, name))
+	return ok && !ignored(name) && p.wanted(name) && r.takes(name)
 }
 
 func (p pageFiles) free(dir string) (int64, error) {

@@ -13,7 +13,12 @@ import (
 // photosInWork are the photos that this process works on, by their numbers.
 type photosInWork struct {
 	mu   sync.Mutex
-	stop map[int64]context.CancelCauseFunc
+	jobs map[int64]photoInWork
+}
+
+type photoInWork struct {
+	stop  context.CancelCauseFunc
+	began time.Time
 }
 
 // enter notes a photo until leave is called. ctx ends with errCancelled if
@@ -22,15 +27,15 @@ func (p *photosInWork) enter(ctx context.Context, id int64) (_ context.Context, 
 	ctx, stop := context.WithCancelCause(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stop == nil {
-		p.stop = map[int64]context.CancelCauseFunc{}
+	if p.jobs == nil {
+		p.jobs = map[int64]photoInWork{}
 	}
-	p.stop[id] = stop
+	p.jobs[id] = photoInWork{stop, time.Now()}
 	return ctx, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		stop(nil)
-		delete(p.stop, id)
+		delete(p.jobs, id)
 	}
 }
 
@@ -38,7 +43,7 @@ func (p *photosInWork) enter(ctx context.Context, id int64) (_ context.Context, 
 func (p *photosInWork) of(id int64) context.CancelCauseFunc {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stop[id]
+	return p.jobs[id].stop
 }
 
 // busy tells whether this process works on a file, whose run is 0 where it is

@@ -87,7 +87,7 @@ func (l *Ledger) recoverRunning(ctx context.Context) ([]interrupted, error) {
 	for _, f := range list {
 		if dir := filepath.Dir(f.out); f.out != "" && !swept[dir] {
 			swept[dir] = true
-			if err := sweep(dir, tempPrefix); err != nil {
+			if err := sweep(dir); err != nil {
 				return nil, err
 			}
 		}
@@ -101,9 +101,11 @@ func (l *Ledger) recoverRunning(ctx context.Context) ([]interrupted, error) {
 	return list, nil
 }
 
-// sweep removes temporaries whose names begin with prefix from a folder in
-// which nobody is writing such.
-func sweep(dir, prefix string) error {
+// sweep removes our temporaries from a folder in which nobody is writing.
+func sweep(dir string) error { return sweepOf(dir, tempPrefix) }
+
+// sweepOf is sweep for those whose names begin with prefix.
+func sweepOf(dir, prefix string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

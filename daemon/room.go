@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,10 +44,17 @@ type need struct {
 	bytes int64
 }
 
+// reserveOf is a reserve that isn't changed.
+func reserveOf(bytes int64) *atomic.Int64 {
+	var r atomic.Int64
+	r.Store(bytes)
+	return &r
+}
+
 // room is the guard of the disks: work begins, and goes on, only where its
 // needs and a reserve are free.
 type room struct {
-	reserve int64
+	reserve *atomic.Int64 // bytes; may be changed at any time
 	free    func(dir string) (space, error)
 }
 
@@ -74,6 +82,7 @@ func (r room) check(needs ...need) error {
 		space
 		noRoomError
 	}
+	reserve := r.reserve.Load()
 	var all []*filesystem
 	for _, n := range needs {
 		dir, err := existing(n.dir)
@@ -91,13 +100,13 @@ func (r room) check(needs ...need) error {
 			}
 		}
 		if known == nil {
-			known = &filesystem{at, noRoomError{dir: n.dir, free: at.free, kept: r.reserve}}
+			known = &filesystem{at, noRoomError{dir: n.dir, free: at.free, kept: reserve}}
 			all = append(all, known)
 		}
 		known.need += n.bytes
 	}
 	for _, f := range all {
-		if f.space.free < f.need+r.reserve {
+		if f.space.free < f.need+reserve {
 			return &f.noRoomError
 		}
 	}

@@ -14,8 +14,11 @@ import (
 // root is one watched folder with its output folder, both absolute and free of
 // links.
 type root struct {
-	in, out string
-	outName func(rel string) string
+	filter
+	in, out   string
+	outName   func(rel string) string
+	originals string // keep, move or delete
+	to        string // where they are moved to
 }
 
 // openRoots resolves the watched folders, makes output folders that are
@@ -33,7 +36,7 @@ func openRoots(watch []config.Watch, state string, outName func(string) string) 
 		if err != nil {
 			return nil, fmt.Errorf("watch[%d].in: %w", i, err)
 		}
-		roots[i] = root{in: in, outName: outName}
+		roots[i] = root{filter: newFilter(w.Recursive, w.Include, w.Exclude), in: in, outName: outName, originals: w.Originals}
 	}
 	for i, w := range watch {
 		out, err := resolve(w.Out)
@@ -56,7 +59,35 @@ func openRoots(watch []config.Watch, state string, outName func(string) string) 
 		}
 		roots[i].out = out
 	}
+	for i, w := range watch {
+		if err := roots[i].openTo(w.OriginalsTo, state, roots); err != nil {
+			return nil, fmt.Errorf("watch[%d].originals_to: %w", i, err)
+		}
+	}
 	return roots, nil
+}
+
+// openTo resolves the folder that originals are moved to, and makes it if it is
+// missing. It lies apart from all that is watched, from the results and the state.
+func (r *root) openTo(dir, state string, roots []root) error {
+	if r.originals != "move" {
+		return nil
+	}
+	to, err := resolve(dir)
+	if err != nil {
+		return err
+	}
+	others := []string{state}
+	for _, other := range roots {
+		others = append(others, other.in, other.out)
+	}
+	for _, other := range others {
+		if err := apart(other, to); err != nil {
+			return err
+		}
+	}
+	r.to = to
+	return os.MkdirAll(to, 0o777)
 }
 
 // CheckFolders refuses an output folder that is, contains or lies within the
@@ -156,10 +187,18 @@ func (r root) plan(path string) (string, error) {
 	return filepath.Join(r.out, name), nil
 }
 
-// rootOf finds the root that a path lies under, by name.
+// rel is a path below the root relative to it.
+func (r root) rel(path string) string {
+	if path == r.in {
+		return "."
+	}
+	return strings.TrimPrefix(path, strings.TrimSuffix(r.in, "/")+"/")
+}
+
+// rootOf finds the root that a path is or lies under, by name.
 func rootOf(roots []root, path string) (root, bool) {
 	for _, r := range roots {
-		if strings.HasPrefix(path, strings.TrimSuffix(r.in, "/")+"/") {
+		if path == r.in || strings.HasPrefix(path, strings.TrimSuffix(r.in, "/")+"/") {
 			return r, true
 		}
 	}

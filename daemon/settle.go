@@ -1,6 +1,11 @@
 package daemon
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
 
 // settle holds the files that are waited for until they have been quiet. It
 // does no I/O and reads no clock: the caller looks at the files and says when.
@@ -42,7 +47,8 @@ func (s *settle) waits(path string) bool { return s.files[path] != nil }
 
 func (s *settle) forget(path string) { delete(s.files, path) }
 
-// due returns the files that are to be looked at now.
+// due returns the files that are to be looked at now, in the order in which they
+// were first seen.
 func (s *settle) due(now time.Time) []string {
 	var paths []string
 	for path, w := range s.files {
@@ -50,6 +56,9 @@ func (s *settle) due(now time.Time) []string {
 			paths = append(paths, path)
 		}
 	}
+	slices.SortFunc(paths, func(a, b string) int {
+		return cmp.Or(s.files[a].first.Compare(s.files[b].first), strings.Compare(a, b))
+	})
 	return paths
 }
 
@@ -67,8 +76,15 @@ func (s *settle) look(path string, v Version, now time.Time) (settled, late bool
 		return true, false
 	}
 	w.version = v
-	if late = !w.late && now.Sub(w.first) > s.max; late {
-		w.late = true
+	return false, s.late(path, now)
+}
+
+// late tells once, if a file has been waited for longer than max.
+func (s *settle) late(path string, now time.Time) bool {
+	w := s.files[path]
+	if w == nil || w.late || now.Sub(w.first) <= s.max {
+		return false
 	}
-	return false, late
+	w.late = true
+	return true
 }

@@ -1,14 +1,11 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"restored/daemon/web"
 )
@@ -19,8 +16,8 @@ import (
 const uploadPrefix = tempPrefix + "upload-"
 
 // store writes size bytes of body as a new file of a watched folder, whole or
-// not at all, as [web.Options].Store. A ctx that is done ends it.
-func (r room) store(ctx context.Context, dir, name string, size int64, body io.Reader) error {
+// not at all, as [web.Options].Store.
+func (r room) store(dir, name string, size int64, body io.Reader) error {
 	var none *noRoomError
 	if err := r.check(need{dir, size}); errors.As(err, &none) {
 		return fmt.Errorf("%w: %w", web.ErrNoRoom, err)
@@ -44,26 +41,11 @@ func (r room) store(ctx context.Context, dir, name string, size int64, body io.R
 		}
 		return f.Sync()
 	}()
-	if err = errors.Join(err, f.Close(), ctx.Err()); err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	if err := renameNew(f.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
 	return syncDir(dir)
-}
-
-// renameNew renames a file to a name that must be free, or is fs.ErrExist. File
-// systems that don't know RENAME_NOREPLACE get a hard link.
-func renameNew(old, name string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, old, unix.AT_FDCWD, name, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTSUP) {
-		if err = os.Link(old, name); err == nil {
-			err = os.Remove(old)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("rename to %s: %w", name, err)
-	}
-	return nil
 }

@@ -110,7 +110,8 @@ func (s stage) segmented() bool { return s == stageAnalyse || s == stageRender }
 // outcome is what a step that went well has given.
 type outcome struct {
 	plan   VideoPlan // of stagePlan
-	result Result    // of stageJoin
+	result Result    // of stageJoin, or of stagePlan where known is set
+	known  bool      // the output was there for the same content
 	told   Progress  // the last
 }
 

@@ -211,14 +211,14 @@ func TestVideoDeaf(t *testing.T) {
 		return nil
 	}}
 	r := &videoRunner{
-		ledger: l, videos: f, room: room{free: freeSpace}, stall: 20 * time.Millisecond, grace: 20 * time.Millisecond,
+		ledger: l, videos: f, room: room{reserveOf(0), freeSpace}, stall: 20 * time.Millisecond, grace: 20 * time.Millisecond,
 		log: s.daemon(&proc{}).deps.Log,
 	}
 	in, err := resolve(s.put("a.mp4", "x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec, _, err := l.take(t.Context(), in, false)
+	rec, _, err := l.take(t.Context(), in, ProcessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +337,7 @@ func TestRoomForTheFirst(t *testing.T) {
 
 func TestRoomCheck(t *testing.T) {
 	devices := map[string]space{"/a": {1, 100}, "/a/b": {1, 100}, "/": {2, 50}}
-	r := room{reserve: 10, free: func(dir string) (space, error) {
+	r := room{reserve: reserveOf(10), free: func(dir string) (space, error) {
 		at, ok := devices[dir]
 		if !ok {
 			return space{}, os.ErrPermission

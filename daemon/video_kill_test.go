@@ -93,7 +93,7 @@ func TestKill9Videos(t *testing.T) {
 func TestVideoCrashes(t *testing.T) {
 	s := newSite(t)
 	l := s.ledger()
-	rec, _, err := l.take(t.Context(), s.put("a.mp4", "x"), false)
+	rec, _, err := l.take(t.Context(), s.put("a.mp4", "x"), ProcessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,31 +146,5 @@ func TestVideoCrashes(t *testing.T) {
 	}
 	if r := s.records()["a.mp4"]; r.State != Failed || !strings.Contains(r.Reason, "the process ended 10 times") {
 		t.Errorf("%+v", r)
-	}
-}
-
-// TestLedgerUpgrade: the first schema's database is brought to the present one.
-func TestLedgerUpgrade(t *testing.T) {
-	s := newSite(t)
-	l := s.ledger()
-	rec, _, err := l.take(t.Context(), s.put("a.jpg", "x"), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, q := range []string{"DROP TABLE videos", "DROP TABLE segments", "PRAGMA user_version = 1"} {
-		if _, err := l.db.Exec(q); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	l = s.ledger()
-	defer func() { _ = l.Close() }()
-	if _, _, err := l.openVideo(t.Context(), rec); err != nil {
-		t.Error(err)
-	}
-	if r, ok, err := l.byID(t.Context(), rec.ID); err != nil || !ok || r.State != Queued {
-		t.Errorf("%+v, %v", r, err)
 	}
 }

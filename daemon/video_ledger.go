@@ -369,7 +369,7 @@ func (l *Ledger) sweepWork(ctx context.Context) error {
 		if v.kept {
 			continue
 		}
-		if err := sweep(l.workDir(v.run), tempPrefix); err != nil {
+		if err := sweep(l.workDir(v.run)); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ type RunOptions struct {
 // claimed already, and to ask Job.Claim for other paths only.
 func RunVideo(ctx context.Context, v Videos, job VideoJob, o RunOptions) (Result, error) {
 	r := &videoRunner{
-		videos: v, room: room{o.Reserve, freeSpace}, stall: o.Stall, grace: cancelTimeout, log: o.Log,
+		videos: v, room: room{reserveOf(o.Reserve), freeSpace}, stall: o.Stall, grace: cancelTimeout, log: o.Log,
 	}
 	return r.all(ctx, job, roomWait)
 }

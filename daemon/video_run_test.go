@@ -25,11 +25,11 @@ func TestRunVideo(t *testing.T) {
 		t.Helper()
 		rec, _, err := l.Process(ctx, processorFunc(func(ctx context.Context, job Job) (Result, error) {
 			return r.all(ctx, VideoJob{ID: job.ID, In: job.In, Out: job.Out, Work: work, Claim: job.Claim}, 10*time.Millisecond)
-		}), in, out, false)
+		}), in, out, ProcessOptions{})
 		return rec, err
 	}
 	runner := func(f *films, free func(string) (space, error)) *videoRunner {
-		return &videoRunner{videos: f, room: room{free: free}, stall: 50 * time.Millisecond, grace: time.Minute, log: log}
+		return &videoRunner{videos: f, room: room{reserveOf(0), free}, stall: 50 * time.Millisecond, grace: time.Minute, log: log}
 	}
 
 	// Stopped in the middle.

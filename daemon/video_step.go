@@ -29,6 +29,8 @@ type step struct {
 	out     string // where the output should go, by the name of the input
 	top     string // the folder below which missing folders may be made
 	force   bool   // an existing output may be replaced whosever it is
+
+	settings string // what it is worked on with, see Deps.Settings
 }
 
 // stalledError is a step that told no progress for too long.
@@ -72,6 +74,11 @@ func (r *videoRunner) do(ctx context.Context, st step) (end outcome, leave func(
 	job, err := r.begin(ctx, st)
 	if err != nil {
 		return outcome{}, leave, err
+	}
+	if st.video.stage == stagePlan {
+		if end, err = r.known(ctx, st); end.known || err != nil {
+			return end, leave, err
+		}
 	}
 	end, err = r.attempt(ctx, st, p, job)
 	return end, leave, err
@@ -143,6 +150,28 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 		}
 	}
 	return job, nil
+}
+
+// known identifies the video, and provides the output that is there for the
+// same content.
+func (r *videoRunner) known(ctx context.Context, st step) (outcome, error) {
+	if err := r.ledger.identify(ctx, &st.rec, st.settings); err != nil {
+		return outcome{}, err
+	}
+	found, err := r.ledger.twin(ctx, st.rec, st.out)
+	if err != nil || found == nil {
+		return outcome{}, Transient(err)
+	}
+	if found.ID != st.rec.ID {
+		if err := r.room.check(need{filepath.Dir(found.target), found.size}); err != nil {
+			return outcome{}, err
+		}
+	}
+	res, err := r.ledger.provide(ctx, &st.rec, found, st.top)
+	if errors.Is(err, errNoTwin) {
+		return outcome{}, nil
+	}
+	return outcome{result: res, known: err == nil}, err
 }
 
 // errLost is work that somebody has removed: the video is planned anew.

@@ -42,10 +42,11 @@ func (w *stepWorker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 // videoWorker works on videos for River.
 type videoWorker struct {
 	*videoRunner
-	isVideo func(name string) bool
-	roots   []root
-	wait    time.Duration // before room is looked for again
-	retry   func(attempt int) time.Duration
+	isVideo  func(name string) bool
+	settings func(video bool) string
+	roots    []root
+	wait     time.Duration // before room is looked for again
+	retry    func(attempt int) time.Duration
 }
 
 // stepJob is a step that is a job.
@@ -74,7 +75,7 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 	if !ok {
 		err = &errUnread{"the file lies in no watched folder any more"}
 	} else if j.out, err = r.plan(st.rec.Path); err == nil {
-		j.top = r.out
+		j.top, j.settings = r.out, w.settings(true)
 		var leave func()
 		end, leave, err = w.do(ctx, j.step)
 		defer leave()
@@ -169,24 +170,30 @@ func (w *videoWorker) note(ctx context.Context, j stepJob, end outcome) error {
 		}
 		return insertSteps(ctx, j.client, tx, v, j.rec.Path)
 	}
-	switch j.video.stage {
-	case stagePlan:
-		if err := w.ledger.planned(ctx, j.step, end.plan, next); err != nil {
-			return unnoted(err)
-		}
-		j.log.InfoContext(ctx, "video planned", "segments", end.plan.Segments, "frames", end.plan.Frames)
-	case stageAnalyse, stageRender:
-		if err := w.ledger.segmentDone(ctx, j.step, end.told, next); err != nil {
-			return unnoted(err)
-		}
-		j.log.DebugContext(ctx, "segment done", "frames", end.told.Frames, "faces", end.told.Faces)
-	case stageJoin:
-		err := w.ledger.videoDone(ctx, j.step, end.result, func(tx *sql.Tx) error { return j.complete(ctx, tx) })
+	switch {
+	case end.known, j.video.stage == stageJoin:
+		err := w.ledger.videoDone(ctx, j.step, end.result, func(tx *sql.Tx) error {
+			return errors.Join(mark(ctx, tx, w.roots, j.rec), j.complete(ctx, tx))
+		})
 		if err != nil {
 			return err
 		}
 		w.discard(ctx, j.video.run)
-		j.log.InfoContext(ctx, "video done", "out", end.result.Out)
+		if end.known {
+			j.log.InfoContext(ctx, "video done before", "out", end.result.Out, "same_as", end.result.sameAs)
+		} else {
+			j.log.InfoContext(ctx, "video done", "out", end.result.Out)
+		}
+	case j.video.stage == stagePlan:
+		if err := w.ledger.planned(ctx, j.step, end.plan, next); err != nil {
+			return unnoted(err)
+		}
+		j.log.InfoContext(ctx, "video planned", "segments", end.plan.Segments, "frames", end.plan.Frames)
+	default:
+		if err := w.ledger.segmentDone(ctx, j.step, end.told, next); err != nil {
+			return unnoted(err)
+		}
+		j.log.DebugContext(ctx, "segment done", "frames", end.told.Frames, "faces", end.told.Faces)
 	}
 	return nil
 }

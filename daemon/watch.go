@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -34,10 +33,11 @@ type watcher struct {
 	takes  func(name string) bool // by the name alone
 	ledger *Ledger
 	// take queues settled files and returns those that have to wait.
-	take   func(ctx context.Context, files []foundFile) ([]foundFile, error)
-	rescan time.Duration
-	settle *settle
-	log    *slog.Logger
+	take    func(ctx context.Context, files []foundFile) ([]foundFile, error)
+	rescan  time.Duration
+	settle  *settle
+	writers *writers
+	log     *slog.Logger
 
 	events  *fsnotify.Watcher // nil = only scans
 	add     func(dir string) error
@@ -45,7 +45,7 @@ type watcher struct {
 	touched map[string]struct{} // paths of events not looked into yet
 	full    bool                // a full scan is due
 	scarce  bool                // the limit of inotify has been met, and told
-	scanned func(context.Context)
+	beat    func()              // called now and then: the watcher is alive; nil = nobody asks
 }
 
 // run watches until ctx is done. It returns nil: what goes wrong with a folder
@@ -65,6 +65,7 @@ func (w *watcher) run(ctx context.Context) {
 	defer gather.Stop()
 	w.full = true
 	for {
+		w.alive()
 		select {
 		case <-ctx.Done():
 			return
@@ -93,6 +94,13 @@ func (w *watcher) run(ctx context.Context) {
 			looking = true
 			look.Reset(min(max(w.settle.quiet/4, 20*time.Millisecond), 500*time.Millisecond))
 		}
+	}
+}
+
+// alive tells whoever asks that watching goes on.
+func (w *watcher) alive() {
+	if w.beat != nil {
+		w.beat()
 	}
 }
 
@@ -135,9 +143,6 @@ func (w *watcher) examine(ctx context.Context) {
 	for _, r := range w.roots {
 		w.scan(ctx, r.in)
 	}
-	if w.scanned != nil {
-		w.scanned(ctx)
-	}
 }
 
 func (w *watcher) examinePath(ctx context.Context, path string) {
@@ -149,7 +154,7 @@ func (w *watcher) examinePath(ctx context.Context, path string) {
 	case err != nil: // gone already: absence is nothing to act upon
 	case info.IsDir():
 		w.scan(ctx, path)
-	case w.candidate(info):
+	case w.candidate(path, info):
 		rec, known, err := w.ledger.Lookup(ctx, path)
 		if err != nil {
 			w.log.ErrorContext(ctx, "ledger not readable", "file", path, "stage", "watch", "error", err)
@@ -161,7 +166,8 @@ func (w *watcher) examinePath(ctx context.Context, path string) {
 
 // scan looks at every file under a folder.
 func (w *watcher) scan(ctx context.Context, dir string) {
-	if ctx.Err() != nil || dir == w.skip {
+	r, ok := rootOf(w.roots, dir)
+	if ctx.Err() != nil || dir == w.skip || !ok || !r.enters(r.rel(dir)) {
 		return
 	}
 	// The watch is set first, so that nothing that comes meanwhile is missed.
@@ -189,6 +195,7 @@ func (w *watcher) scanFolder(ctx context.Context, dir string) (folders []string)
 		return nil
 	}
 	for {
+		w.alive()
 		entries, err := f.ReadDir(readChunk)
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
@@ -198,7 +205,7 @@ func (w *watcher) scanFolder(ctx context.Context, dir string) (folders []string)
 				folders = append(folders, path)
 			case e.Type().IsRegular() && w.takes(e.Name()):
 				info, err := e.Info()
-				if err == nil && w.candidate(info) && known[e.Name()] != versionOf(info) {
+				if err == nil && w.candidate(path, info) && known[e.Name()] != versionOf(info) {
 					w.wait(path, info)
 				}
 			}
@@ -232,8 +239,10 @@ func (w *watcher) observe(ctx context.Context, dir string) {
 
 // candidate tells whether a file is one to take: regular, with a name
 // to take, not empty. Links are not followed: what they point to has its own place.
-func (w *watcher) candidate(info fs.FileInfo) bool {
-	return info.Mode().IsRegular() && info.Size() > 0 && !ignored(info.Name()) && w.takes(info.Name())
+func (w *watcher) candidate(path string, info fs.FileInfo) bool {
+	r, ok := rootOf(w.roots, path)
+	return ok && info.Mode().IsRegular() && info.Size() > 0 && !ignored(info.Name()) && w.takes(info.Name()) &&
+		r.takes(r.rel(path))
 }
 
 // wait waits for a file to settle; without room, a later scan finds it again.
@@ -245,11 +254,14 @@ func (w *watcher) wait(path string, info fs.FileInfo) {
 
 // lookAgain looks at the files whose quiet time is over and queues the settled.
 func (w *watcher) lookAgain(ctx context.Context) {
+	if !w.writers.due() {
+		return
+	}
 	now := time.Now()
-	var batch []foundFile
+	var files []foundFile
 	for _, path := range w.settle.due(now) {
 		info, err := os.Lstat(path)
-		if err != nil || !w.candidate(info) {
+		if err != nil || !w.candidate(path, info) {
 			w.settle.forget(path)
 			continue
 		}
@@ -258,18 +270,42 @@ func (w *watcher) lookAgain(ctx context.Context) {
 			w.log.WarnContext(ctx, "file keeps changing: still waiting", "file", path, "stage", "settle")
 		}
 		if settled {
-			batch = append(batch, foundFile{path, versionOf(info)})
+			files = append(files, foundFile{path, versionOf(info)})
 		}
+	}
+	w.handSettled(ctx, files, now)
+	// What had no room is looked for again as soon as there is some.
+	if w.full && len(w.settle.files) <= w.settle.limit/2 {
+		w.examine(ctx)
+	}
+}
+
+// handSettled queues the settled files but for those that some process has
+// open for writing: they are due again after another quiet time.
+func (w *watcher) handSettled(ctx context.Context, files []foundFile, now time.Time) {
+	if len(files) == 0 {
+		return
+	}
+	paths := make([]string, len(files))
+	for i, f := range files {
+		paths[i] = f.path
+	}
+	written := w.writers.of(paths)
+	var batch []foundFile
+	for _, f := range files {
+		if written[f.path] {
+			if w.settle.late(f.path, now) {
+				w.log.WarnContext(ctx, "another process has the file open for writing: still waiting", "file", f.path, "stage", "settle")
+			}
+			continue
+		}
+		batch = append(batch, f)
 		if len(batch) == enqueueBatch {
 			w.hand(ctx, batch)
 			batch = batch[:0]
 		}
 	}
 	w.hand(ctx, batch)
-	// What had no room is looked for again as soon as there is some.
-	if w.full && len(w.settle.files) <= w.settle.limit/2 {
-		w.examine(ctx)
-	}
 }
 
 // hand queues a batch. What could not be queued stays and is due again after
@@ -300,11 +336,4 @@ func (w *watcher) isRoot(dir string) bool {
 		}
 	}
 	return false
-}
-
-// ignored names are hidden files, downloads and copies under way, and editors'
-// leftovers. Our temporaries are hidden files.
-func ignored(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") ||
-		strings.HasSuffix(name, ".part") || strings.HasSuffix(name, ".crdownload")
 }

@@ -41,7 +41,7 @@ func newRig(t *testing.T) *rig {
 	r.in = roots[0].in
 	r.w = &watcher{
 		roots: roots, skip: filepath.Join(r.in, "state"), takes: isPhoto, ledger: l, rescan: time.Hour,
-		settle: newSettle(100*time.Millisecond, time.Hour, 10), log: slog.New(slog.NewTextHandler(io.Writer(r.site), nil)),
+		settle: newSettle(100*time.Millisecond, time.Hour, 10), writers: newWriters(), log: slog.New(slog.NewTextHandler(io.Writer(r.site), nil)),
 		watched: map[string]bool{}, touched: map[string]struct{}{},
 	}
 	r.w.take = func(ctx context.Context, files []foundFile) ([]foundFile, error) {
@@ -50,7 +50,7 @@ func newRig(t *testing.T) *rig {
 		for _, f := range files {
 			rel, _ := filepath.Rel(r.in, f.path)
 			r.taken[rel]++
-			if _, _, err := l.take(ctx, f.path, false); err != nil {
+			if _, _, err := l.take(ctx, f.path, ProcessOptions{}); err != nil {
 				return nil, err
 			}
 		}
@@ -235,5 +235,63 @@ func TestTouchIsBounded(t *testing.T) {
 	}
 	if len(r.w.touched) != 0 || !r.w.full {
 		t.Errorf("%d paths kept, full scan %v", len(r.w.touched), r.w.full)
+	}
+}
+
+// TestIgnoredNames: temporaries of browsers, rsync, editors, and the folders of
+// storage systems; what only looks a little like them is taken.
+func TestIgnoredNames(t *testing.T) {
+	for _, name := range []string{
+		".a.jpg", ".a.jpg.Xy12Zz", ".a.jpg.swp", ".#a.jpg", "a.jpg~", "#a.jpg#", "~$a.jpg", "~syncthing~a.jpg.tmp",
+		"a.jpg.part", "a.jpg.PART", "a.jpg.partial", "a.jpg.crdownload", "a.jpg.opdownload", "a.jpg.filepart", "a.download",
+		"a.jpg.!ut", "a.jpg.!qB", "a.temp.mp4", "a.tmp.jpg", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "System Volume Information",
+		".restored-1.tmp",
+	} {
+		if !ignored(name) {
+			t.Errorf("%q is taken", name)
+		}
+	}
+	for _, name := range []string{"a.jpg", "#1.jpg", "~a.jpg", "a~1.jpg", "part.jpg", "a.part.jpg", "temp.jpg", "download", "#"} {
+		if ignored(name) {
+			t.Errorf("%q is ignored", name)
+		}
+	}
+}
+
+// TestWatchPatterns: what each root takes by its patterns and its recursion, by
+// scans and by events.
+func TestWatchPatterns(t *testing.T) {
+	files := []string{"a.jpg", "b.jpg", "raw/a.jpg", "raw/deep/c.jpg", "album/a.jpg", "album/raw/d.jpg", "album/x/e.jpg", "r\xff.jpg"}
+	for _, c := range []struct {
+		name             string
+		flat             bool
+		include, exclude []string
+		want             []string
+	}{
+		{"everything", false, nil, nil, files},
+		{"only the folder itself", true, nil, nil, []string{"a.jpg", "b.jpg", "r\xff.jpg"}},
+		{"a folder anywhere", false, nil, []string{"raw/"}, []string{"a.jpg", "b.jpg", "album/a.jpg", "album/x/e.jpg", "r\xff.jpg"}},
+		{"a folder at the top", false, nil, []string{"/raw"}, []string{"a.jpg", "b.jpg", "album/a.jpg", "album/raw/d.jpg", "album/x/e.jpg", "r\xff.jpg"}},
+		{"taken back", false, nil, []string{"*.jpg", "!b.jpg"}, []string{"b.jpg"}},
+		{"not below an excluded folder", false, nil, []string{"album/", "!album/a.jpg", "raw", "r*"}, []string{"a.jpg", "b.jpg"}},
+		{"only one album", false, []string{"album/**"}, []string{"x"}, []string{"album/a.jpg", "album/raw/d.jpg"}},
+		{"only some names", false, []string{"[ab].jpg", "!b.jpg"}, nil, []string{"a.jpg", "raw/a.jpg", "album/a.jpg"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.w.roots[0].filter = newFilter(!c.flat, c.include, c.exclude)
+			want := slices.Sorted(slices.Values(c.want))
+			for _, name := range files[:4] {
+				r.put(name, "x")
+			}
+			r.run(true)
+			wait(t, "the files of the scan", func() bool {
+				return len(r.names()) == len(slices.DeleteFunc(slices.Clone(want), func(s string) bool { return !slices.Contains(files[:4], s) }))
+			})
+			for _, name := range files[4:] {
+				r.put(name, "x")
+			}
+			wait(t, "the files of events", func() bool { return slices.Equal(r.names(), want) })
+		})
 	}
 }

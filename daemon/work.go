@@ -17,10 +17,12 @@ type task struct {
 	rec   Record
 	out   string // where the output should go
 	top   string // the folder below which missing folders may be made
-	force bool   // an existing output may be replaced whosever it is
+	force bool   // an existing output may be replaced whosever it is, and nothing is made of what is there
+
+	settings string // what it is worked on with, see Deps.Settings
 }
 
-// try claims the output and runs the processor on a queued file, which is
+// try gives the file what is there for the same content, or claims the output and runs the processor on a queued file, which is
 // running afterwards; how it ended is for the caller to note. The error is an
 // *errUnread if the input is not the one that was queued.
 func (l *Ledger) try(ctx context.Context, p Processor, t task) (Result, error) {
@@ -29,6 +31,14 @@ func (l *Ledger) try(ctx context.Context, p Processor, t task) (Result, error) {
 	}
 	if err := l.start(ctx, t.rec.ID); err != nil {
 		return Result{}, Transient(err)
+	}
+	if err := l.identify(ctx, &t.rec, t.settings); err != nil {
+		return Result{}, err
+	}
+	if !t.force {
+		if res, ok, err := l.tryTwin(ctx, t); ok || err != nil {
+			return res, err
+		}
 	}
 	if err := makeDirs(t.top, filepath.Dir(t.out)); err != nil {
 		return Result{}, err
@@ -52,6 +62,19 @@ func (l *Ledger) try(ctx context.Context, p Processor, t task) (Result, error) {
 	return res, err
 }
 
+// tryTwin looks for the output of the same content, and provides it.
+func (l *Ledger) tryTwin(ctx context.Context, t task) (Result, bool, error) {
+	found, err := l.twin(ctx, t.rec, t.out)
+	if err != nil || found == nil {
+		return Result{}, false, Transient(err)
+	}
+	res, err := l.provide(ctx, &t.rec, found, t.top)
+	if errors.Is(err, errNoTwin) {
+		return Result{}, false, nil
+	}
+	return res, err == nil, err
+}
+
 // unchanged checks that the input is the version that was queued. What a mount
 // that has gone or an unreadable folder hides is not there either.
 func unchanged(rec Record) error {
@@ -67,32 +90,39 @@ func unchanged(rec Record) error {
 	return nil
 }
 
+// ProcessOptions are for [Ledger.Process].
+type ProcessOptions struct {
+	Force    bool   // the file is done in any case, and an output that is not ours is replaced
+	Redo     bool   // a file that was done with other settings is done again
+	Settings string // what it is worked on with, see Deps.Settings
+}
+
 // Process works on one file now, without a queue: it notes the file, claims
 // the output and calls the processor. A file whose present version is done is
-// not done again while its output is there; skipped tells so. With force it is
-// done in any case, and an output that is not ours is replaced.
+// not done again while its output is there, and where another file has the same
+// content its output is copied; skipped tells of both.
 //
 // The output's folder is made if it is missing. The error is the file's, and
 // its reason is also in the record; where the ledger itself fails, or ctx
 // ends, the file stays queued.
-func (l *Ledger) Process(ctx context.Context, p Processor, in, out string, force bool) (rec Record, skipped bool, err error) {
+func (l *Ledger) Process(ctx context.Context, p Processor, in, out string, o ProcessOptions) (rec Record, skipped bool, err error) {
 	if in, err = resolve(in); err != nil {
 		return Record{}, false, err
 	}
 	if out, err = outputPath(out); err != nil {
 		return Record{}, false, err
 	}
-	rec, skipped, err = l.take(ctx, in, force)
+	rec, skipped, err = l.take(ctx, in, o)
 	if err != nil || skipped {
 		return rec, skipped, err
 	}
-	res, err := l.try(ctx, p, task{rec, out, filepath.Dir(out), force})
+	res, err := l.try(ctx, p, task{rec, out, filepath.Dir(out), o.Force, o.Settings})
 	_, err = l.end(ctx, rec.ID, res, err, false, nil)
 	fresh, _, lookErr := l.byID(context.WithoutCancel(ctx), rec.ID)
 	if lookErr != nil {
 		return rec, false, errors.Join(err, lookErr)
 	}
-	return fresh, false, err
+	return fresh, err == nil && res.sameAs != "", err
 }
 
 // outputPath makes the folder of an output and resolves its links.
@@ -109,7 +139,7 @@ func outputPath(out string) (string, error) {
 }
 
 // take notes a file as queued unless its present version is done.
-func (l *Ledger) take(ctx context.Context, in string, force bool) (rec Record, skipped bool, err error) {
+func (l *Ledger) take(ctx context.Context, in string, o ProcessOptions) (rec Record, skipped bool, err error) {
 	info, err := os.Lstat(in)
 	if err != nil {
 		return Record{}, false, err
@@ -127,8 +157,14 @@ func (l *Ledger) take(ctx context.Context, in string, force bool) (rec Record, s
 				return err
 			}
 		} else {
-			if skipped = !force && rec.finished(versionOf(info)); skipped {
+			stale := o.Redo && rec.DoneSettings != o.Settings
+			if skipped = !o.Force && !stale && rec.finished(versionOf(info)); skipped {
 				return nil
+			}
+			if stale {
+				if err := unmake(ctx, tx, rec.ID); err != nil {
+					return err
+				}
 			}
 			if err := renew(ctx, tx, rec.ID, versionOf(info)); err != nil {
 				return err

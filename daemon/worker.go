@@ -17,6 +17,7 @@ type worker struct {
 	river.WorkerDefaults[photoArgs]
 	ledger    *Ledger
 	processor Processor
+	settings  func(video bool) string
 	roots     []root
 	timeout   time.Duration
 	attempts  int // the most tries of a file
@@ -70,6 +71,9 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 		err = fmt.Errorf("took longer than %s (queue.timeout)", w.timeout)
 	}
 	state, err := w.ledger.end(ctx, rec.ID, res, err, job.Attempt < job.MaxAttempts, func(tx *sql.Tx) error {
+		if err := mark(context.WithoutCancel(ctx), tx, w.roots, rec); err != nil {
+			return err
+		}
 		_, err := river.JobCompleteTx[*riversqlite.Driver](context.WithoutCancel(ctx), tx, job)
 		return err
 	})
@@ -101,13 +105,15 @@ func (w *worker) try(ctx context.Context, rec Record) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out})
+	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out, settings: w.settings(false)})
 }
 
 func (w *worker) report(ctx context.Context, log *slog.Logger, state State, res Result, err error, job *river.Job[photoArgs]) {
 	var unread *errUnread
 	var crash *panicError
 	switch {
+	case state == Done && res.sameAs != "":
+		log.InfoContext(ctx, "photo done before", "out", res.Out, "same_as", res.sameAs)
 	case state == Done:
 		log.InfoContext(ctx, "photo done", "out", res.Out)
 	case errors.As(err, &unread):

@@ -144,11 +144,28 @@ func (p *Plan) rate() float64 {
 	return min(max(float64(p.Index.Frames)/d, 1), 1000)
 }
 
-// settings is a hash of all that shapes a result beside the file.
+// settings is the video's fingerprint.
 func (e *Engine) settings() string {
-	o := e.o
+	_, video := Fingerprints(e.o, e.session.Model().SHA256)
+	return video
+}
+
+// Version is that of what the pipeline makes of a file. It is raised when the
+// same options and the same model give another result.
+const Version = 1
+
+// Fingerprints tells apart all that shapes a result beside the file: one hash
+// for photos and one for videos. model is the SHA-256 of the restoring model.
+func Fingerprints(o Options, model string) (photo, video string) {
 	o.Workers, o.Detect.Models = 0, ""
-	h := sha256.Sum256(fmt.Appendf(nil, "%d %s %+v", planVersion, e.session.Model().SHA256, o))
+	p, v := o, o
+	p.Video = VideoOptions{}
+	v.MaxPixels, v.CopyNoFace = 0, false
+	return fingerprint(p, model), fingerprint(v, model)
+}
+
+func fingerprint(o Options, model string) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%d %s %+v", Version, model, o))
 	return hex.EncodeToString(h[:16])
 }
 

@@ -257,9 +257,21 @@ func (s *Session) run(faces []Face, ro *ort.RunOptions) (_ [][]float32, err erro
 	}
 	defer func() { err = errors.Join(err, out.Destroy()) }()
 	if err := s.ort.RunWithOptions(inputs, []ort.Value{out}, ro); err != nil {
-		return nil, err
+		return nil, ofProvider(s.provider, err)
 	}
 	return s.unpack(floats(out), len(faces))
+}
+
+// ErrDevice is a run that failed on a GPU: it was lost, or has no memory left. It
+// is not about the faces.
+var ErrDevice = errors.New("the GPU failed")
+
+// ofProvider marks the error of a run by what it ran on.
+func ofProvider(provider string, err error) error {
+	if provider == "cpu" {
+		return err
+	}
+	return fmt.Errorf("%w (%s): %w", ErrDevice, provider, err)
 }
 
 // pack normalises the faces from [0,1] to the model's range and colour order.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,7 +38,7 @@ same settings; it is encoded even if nothing is restored in it.`,
 			if repeat < 1 {
 				return usageErr("--repeat %d: want at least 1", repeat)
 			}
-			n, err := openNativeFor(cfg, newLogger(cmd.ErrOrStderr(), "warn"), func(o *pipeline.Options) { o.Video.Always = true })
+			n, err := openNativeFor(cfg, newLogger(cmd.ErrOrStderr(), slog.LevelWarn), func(o *pipeline.Options) { o.Video.Always = true })
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 	"restored/daemon"
 	"restored/media"
 	"restored/pipeline"
+	"restored/restore"
 )
 
 // maxCalls is how many calls a child serves: what native libraries leak
@@ -146,7 +147,9 @@ func ofJob(in string, err error) error {
 	if in != "" && (failed || crashed) {
 		err = fmt.Errorf("%s: %w", in, err)
 	}
-	if failed {
+	// What the machine lacked, or somebody did, another try may not meet.
+	killed := crashed && crash.Signal == syscall.SIGKILL && crash.Memory == 0 && crash.Reason == ""
+	if failed || killed || errors.Is(err, restore.ErrDevice) {
 		return daemon.Transient(err)
 	}
 	return err
@@ -162,6 +165,12 @@ func (e *confined) Photo(ctx context.Context, in, out string, claim pipeline.Cla
 func (e *confined) DryPlan(ctx context.Context, in string) (pipeline.Plan, error) {
 	r, err := e.do(ctx, jobDryPlan, in, jobArgs{In: []byte(in)}, nil, nil)
 	return r.Plan, err
+}
+
+// check decodes an output.
+func (e *confined) check(ctx context.Context, out string) error {
+	_, err := e.do(ctx, jobCheck, out, jobArgs{In: []byte(out)}, nil, nil)
+	return err
 }
 
 // PlanVideo implements engine.

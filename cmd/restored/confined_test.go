@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"restored/confine"
 	"restored/daemon"
 	"restored/media"
+	"restored/restore"
 )
 
 // realConfig is the configuration of the tests that work with the real engine.
@@ -124,6 +126,31 @@ func TestConfinedChildDies(t *testing.T) {
 	}
 	if _, err := e.Photo(t.Context(), filepath.Join(dir, "in", "face.jpg"), out, allow); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// What is about the machine may pass; what is about the file doesn't.
+func TestErrorClasses(t *testing.T) {
+	for _, test := range []struct {
+		err       error
+		transient bool
+	}{
+		{&confine.CrashError{Signal: syscall.SIGKILL}, true}, // the kernel was out of memory
+		{&confine.CrashError{Signal: syscall.SIGKILL, Memory: 1 << 30, Resident: 2 << 30}, false},
+		{&confine.CrashError{Signal: syscall.SIGKILL, Reason: "it sent garbage"}, false},
+		{&confine.CrashError{Signal: syscall.SIGSEGV}, false},
+		{fmt.Errorf("%w: no memory", confine.ErrStart), true},
+		{fmt.Errorf("restore: %w (cuda): error 700", restore.ErrDevice), true},
+		{fmt.Errorf("write: %w", syscall.ENOSPC), true},
+		{fmt.Errorf("write: %w", syscall.EIO), true},
+		{fmt.Errorf("write: %w", syscall.EFBIG), false},
+		{media.ErrDamaged, false},
+		{media.ErrUnsupported, false},
+		{media.ErrTooLarge, false},
+	} {
+		if got := daemon.IsTransient(ofJob("/in/a.jpg", test.err)); got != test.transient {
+			t.Errorf("%v: transient %v, want %v", test.err, got, test.transient)
+		}
 	}
 }
 

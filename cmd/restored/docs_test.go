@@ -49,8 +49,6 @@ Made from the code (` + "`go test ./cmd/restored -run Docs -update`" + `). A val
 before: the default, the file (` + "`--config FILE`" + `, YAML, sections nested at the dots), the environment, the flags.
 An unknown key, a wrong type or a value out of range is an error that names it.
 
-` + "`watch`" + ` is a list of ` + "`{in: FOLDER, out: FOLDER, originals: keep}`" + `; [the sample](../systemd/restored.yaml) shows it.
-
 | key | default | environment, flag | meaning |
 |---|---|---|---|
 `)
@@ -63,6 +61,22 @@ An unknown key, a wrong type or a value out of range is an error that names it.
 		}
 		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", o.Key, o.Default, name, strings.ReplaceAll(o.Doc, "|", "\\|"))
 	}
+	b.WriteString(`
+` + "`watch`" + ` is a list of folders, each a mapping with these keys ([the sample](../systemd/restored.yaml) shows one):
+
+| key | default | meaning |
+|---|---|---|
+`)
+	for _, o := range config.WatchReference() {
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", o.Key, o.Default, strings.ReplaceAll(o.Doc, "|", "\\|"))
+	}
+	b.WriteString(`
+A pattern without a slash (but one at its end) matches at any depth, another one from the watched folder on; ` + "`**`" + ` stands
+for any folders, ` + "`/`" + ` at the end for folders only, ` + "`!`" + ` takes back what an earlier pattern has matched. Capitals count.
+What is taken has to match ` + "`include`" + `, where that is given, and must not match ` + "`exclude`" + `; nothing in an excluded
+folder can be taken back. Never taken are hidden names (` + "`.…`" + `), temporaries of browsers, copying programs and editors
+(` + "`.part`, `.crdownload`, `.tmp`, `…~`" + ` and the like) and the bins and thumbnails of storage systems (` + "`@eaDir`, `#recycle`" + `, …).
+`)
 	generated(t, "docs/configuration.md", b.Bytes())
 }
 

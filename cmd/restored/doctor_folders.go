@@ -112,6 +112,12 @@ func (d *doctor) folders(_ context.Context, cfg *config.Config) {
 			d.shares(key+".in", w.In, cfg.Rescan)
 		}
 		d.writable(key+".out", w.Out)
+		if w.Originals != "keep" {
+			d.writable(key+".in", w.In)
+		}
+		if w.Originals == "move" {
+			d.writable(key+".originals_to", w.OriginalsTo)
+		}
 		in, err := filesystemOf(w.In)
 		out, err2 := filesystemOf(w.Out)
 		if err == nil && err2 == nil {
@@ -194,6 +200,9 @@ func (d *doctor) apart(cfg *config.Config) {
 	for i, w := range cfg.Watch {
 		for j, other := range cfg.Watch {
 			refuse(fmt.Sprintf("watch[%d].in", j), fmt.Sprintf("watch[%d].out", i), daemon.CheckFolders(other.In, w.Out))
+			if w.Originals == "move" {
+				refuse(fmt.Sprintf("watch[%d].in", j), fmt.Sprintf("watch[%d].originals_to", i), daemon.CheckFolders(other.In, w.OriginalsTo))
+			}
 			if j > i {
 				refuse(fmt.Sprintf("watch[%d].in", i), fmt.Sprintf("watch[%d].in", j), daemon.CheckFolders(w.In, other.In))
 			}

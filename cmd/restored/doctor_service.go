@@ -40,7 +40,10 @@ func (d *doctor) service(_ context.Context, cfg *config.Config) {
 		for _, at := range []struct {
 			dir   string
 			write bool
-		}{{w.In, false}, {w.Out, true}} {
+		}{{w.In, w.Originals != "keep"}, {w.Out, true}, {w.OriginalsTo, true}} {
+			if at.dir == "" {
+				continue
+			}
 			if closed := closedBy(settings, at.dir, at.write); closed != "" {
 				d.add("systemd sandbox", stateFail, "systemctl edit restored, and add what systemd/drop-ins/folders.conf shows for it", "the service can't use %s: %s", at.dir, closed)
 			}

@@ -74,6 +74,26 @@ func (n *native) close() error {
 	return err
 }
 
+// settingsOf tells what the configuration makes of photos and of videos, so that
+// what was made with another one is known.
+func settingsOf(cfg *config.Config) (func(video bool) string, error) {
+	a, err := findAssets(cfg.Paths.Libraries, cfg.Paths.Models)
+	if err != nil {
+		return nil, setupErr(err)
+	}
+	model, err := restore.FindModel(cfg.Restore.Model, a.models)
+	if err != nil {
+		return nil, setupErr(err)
+	}
+	photo, video := pipeline.Fingerprints(pipelineOptions(cfg, a.models), model.SHA256)
+	return func(isVideo bool) string {
+		if isVideo {
+			return video
+		}
+		return photo
+	}, nil
+}
+
 // pipelineOptions translates the configuration.
 func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
 	return pipeline.Options{

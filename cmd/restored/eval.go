@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,7 +78,7 @@ outside the faces.`,
 
 // evalVideo compares a restored video with its original.
 func evalVideo(cmd *cobra.Command, cfg *config.Config, video, restored string, asJSON bool) error {
-	n, err := openNative(cfg, newLogger(cmd.ErrOrStderr(), "warn"))
+	n, err := openNative(cfg, newLogger(cmd.ErrOrStderr(), slog.LevelWarn))
 	if err != nil {
 		return err
 	}
@@ -139,7 +140,7 @@ type evaluator struct {
 }
 
 func openEvaluator(cfg *config.Config, cmd *cobra.Command) (*evaluator, error) {
-	session, a, err := openSession(cfg, newLogger(cmd.ErrOrStderr(), "warn"))
+	session, a, err := openSession(cfg, newLogger(cmd.ErrOrStderr(), slog.LevelWarn))
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"restored/confine"
 	"restored/media"
 	"restored/pipeline"
+	"restored/restore"
 )
 
 // An engine works on files: pipeline.Engine in this process, confined in others.
@@ -27,7 +28,8 @@ type engine interface {
 	JoinVideo(ctx context.Context, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error)
 }
 
-// The kinds of calls of a child, named as the engine's methods.
+// The kinds of calls of a child, named as the engine's methods, and jobCheck, which
+// is pipeline.Check.
 const (
 	jobPhoto   = "photo"
 	jobDryPlan = "dry plan"
@@ -35,6 +37,7 @@ const (
 	jobAnalyse = "analyse"
 	jobRender  = "render"
 	jobJoin    = "join"
+	jobCheck   = "check"
 )
 
 // jobArgs are the arguments of a call. Paths are bytes: they needn't be UTF-8.
@@ -69,6 +72,7 @@ var jobErrors = confine.Known{
 	"exists":      media.ErrExists,
 	"damaged":     media.ErrDamaged,
 	"large":       media.ErrTooLarge,
+	"device":      restore.ErrDevice,
 	"unsupported": media.ErrUnsupported,
 	"no photo":    media.ErrNotPhoto,
 	"no video":    media.ErrNotVideo,
@@ -96,7 +100,7 @@ func openJob(_ context.Context, start confine.Start) (confine.Service, any, erro
 	}
 	cfg.Workers = 1 // the parent has as many children as workers
 	media.TagTemps(start.Tag)
-	n, err := openNative(&cfg, newLogger(os.Stderr, cfg.Log.Level))
+	n, err := openNative(&cfg, newLogger(os.Stderr, logLevel(cfg.Log.Level)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,10 +148,15 @@ func (s jobService) Do(ctx context.Context, kind string, args json.RawMessage, p
 		err = s.engine.RenderSegment(ctx, work, a.Segment, a.Careful, tell)
 	case jobJoin:
 		r.Report, err = s.engine.JoinVideo(ctx, out, work, claim, tell)
+	case jobCheck:
+		err = pipeline.Check(ctx, in)
 	default:
 		err = fmt.Errorf("a call of the unknown kind %q", kind)
 	}
 	r.Output = []byte(r.Report.Output)
+	if errors.Is(err, restore.ErrDevice) {
+		err = confine.Unfit(err) // a fresh process opens the GPU anew, if it is there
+	}
 	return r, errors.Join(err, t.flush(parent))
 }
 

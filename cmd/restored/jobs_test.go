@@ -103,6 +103,22 @@ func TestJobs(t *testing.T) {
 	if e := firstEvent(t, config); !e.Queue.Paused || e.Queue.Queued != 1 || len(e.Work) != 0 {
 		t.Errorf("watch: %+v", e)
 	}
+	// SIGHUP: what can be taken over is, and the rest is told.
+	for text, want := range map[string]string{
+		yaml + "workers: 3\ndisk: {reserve: 2GiB}\n": `"setting changed: it counts from the next start" key=workers`,
+		yaml + "wrokers: 3\n":                        `"configuration not reloaded: the one so far stays"`,
+	} {
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		until(t, want, func() bool { return strings.Contains(log.String(), want) })
+	}
+	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +56,7 @@ Exit codes: 0 the model is good, 1 it isn't, 3 it can't be loaded.`,
 }
 
 func verifyModel(cmd *cobra.Command, cfg *config.Config) (c faceCheck, err error) {
-	session, a, err := openSession(cfg, newLogger(cmd.ErrOrStderr(), "warn"))
+	session, a, err := openSession(cfg, newLogger(cmd.ErrOrStderr(), slog.LevelWarn))
 	if err != nil {
 		return c, err
 	}

@@ -112,10 +112,15 @@ func loadOrigins(cmd *cobra.Command) (*config.Config, config.Origins, error) {
 }
 
 // newLogger writes the log for people and for journald: one line an event.
-func newLogger(w io.Writer, level string) *slog.Logger {
+func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// logLevel understands log.level.
+func logLevel(name string) slog.Level {
 	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
+	if err := l.UnmarshalText([]byte(name)); err != nil {
 		panic("config validates log.level: " + err.Error())
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l}))
+	return l
 }

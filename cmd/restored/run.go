@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,8 +29,9 @@ func newRun() *cobra.Command {
 		Long: `Restores the photos and videos that are named, and those in the folders that are named, and
 writes them to --out: a file under its name, a folder's files under their paths in it. A file that
 fails is told and the others go on. What is done already isn't done again, unless its
-output is gone or --force is given; a file in --out that restored didn't write is
-never replaced without --force.
+output is gone, --force is given, or --redo and it was made with other settings or
+another model; a copy or a renamed file gets a copy of the output that is there. A file
+in --out that restored didn't write is never replaced without --force.
 
 ` + exitHelp,
 		Example: "  restored run --out restored/ album/\n  restored run --json --out /tmp/o a.jpg b.png",
@@ -47,7 +50,8 @@ never replaced without --force.
 	addSettings(cmd)
 	cmd.Flags().StringVar(&r.out, "out", "", "`folder` for the results")
 	cmd.Flags().BoolVar(&r.json, "json", false, "print a JSON report a file, one a line")
-	cmd.Flags().BoolVar(&r.dry, "dry-run", false, "say what would be done to each video, and write nothing")
+	cmd.Flags().BoolVar(&r.dry, "dry-run", false, "say what would be done to each video and how many results are of other settings, and write nothing")
+	cmd.Flags().BoolVar(&r.redo, "redo", false, "do finished files again that were made with other settings or another model")
 	cmd.Flags().BoolVar(&r.force, "force", false, "do everything again and replace whatever lies at an output")
 	return cmd
 }
@@ -57,7 +61,8 @@ type runner struct {
 	paths          []string
 	out            string
 	json, force    bool
-	dry            bool
+	dry, redo      bool
+	settings       func(video bool) string
 	stdout, stderr io.Writer
 
 	mu     sync.Mutex // guards what follows, and printing
@@ -77,10 +82,13 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 	if total == 0 {
 		return usageErr("no photos or videos in %q", r.paths)
 	}
-	e, err := openConfined(ctx, cfg, newLogger(r.stderr, "warn"))
+	if r.settings, err = settingsOf(cfg); err != nil {
+		return err
+	}
+	e, err := openConfined(ctx, cfg, newLogger(r.stderr, slog.LevelWarn))
 	if err == nil {
 		if r.dry {
-			err = r.plans(ctx, e)
+			err = errors.Join(r.plans(ctx, e), r.stale(ctx))
 		} else {
 			err = r.process(ctx, cfg, e, total)
 		}
@@ -112,7 +120,7 @@ func (r *runner) process(ctx context.Context, cfg *config.Config, e engine, tota
 	}
 	r.bar = newProgress(r.stderr, total)
 	p := runProcessor{e, filepath.Join(state, "work"), r.bar, daemon.RunOptions{
-		Stall: cfg.Video.Stall, Reserve: int64(cfg.Disk.Reserve), Log: newLogger(r.bar.lines(), "warn"),
+		Stall: cfg.Video.Stall, Reserve: int64(cfg.Disk.Reserve), Log: newLogger(r.bar.lines(), slog.LevelWarn),
 	}}
 	targets := make(chan target)
 	var wg sync.WaitGroup
@@ -121,7 +129,8 @@ func (r *runner) process(ctx context.Context, cfg *config.Config, e engine, tota
 	for range cfg.WorkerCount() {
 		wg.Go(func() {
 			for t := range targets {
-				rec, skipped, err := ledger.Process(ctx, p, t.in, t.out, r.force)
+				o := daemon.ProcessOptions{Force: r.force, Redo: r.redo, Settings: r.settings(media.IsVideoName(t.in))}
+				rec, skipped, err := ledger.Process(ctx, p, t.in, t.out, o)
 				if ctx.Err() == nil || err == nil {
 					r.tell(t, rec, skipped, err)
 				}
@@ -159,6 +168,26 @@ func (r *runner) plans(ctx context.Context, e engine) error {
 	}
 	wg.Wait()
 	return errors.Join(walkErr, encodeErr)
+}
+
+// stale says how many results of earlier runs were made with other settings.
+func (r *runner) stale(ctx context.Context) error {
+	state, err := runState(r.out)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was done yet
+	}
+	ledger, err := daemon.OpenLedger(ctx, state)
+	if err != nil {
+		return setupErr(err)
+	}
+	n, err := ledger.Stale(ctx, func(path string) string { return r.settings(media.IsVideoName(path)) })
+	if err == nil && n > 0 {
+		fmt.Fprintf(r.stderr, "restored: %d files that are done were made with other settings; --redo does them again\n", n)
+	}
+	return errors.Join(err, ledger.Close())
 }
 
 // tell prints what became of one file and moves the bar.

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image/jpeg"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,14 +21,33 @@ import (
 // asMain makes the test binary be the command, see TestMain.
 const asMain = "TEST_AS_RESTORED"
 
+// serveLog is what a daemon logs, to be read at any time.
+type serveLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write takes what the daemon prints.
+func (l *serveLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *serveLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // startServe starts the daemon as a process of its own.
-func startServe(t *testing.T, config string) (*exec.Cmd, *bytes.Buffer) {
+func startServe(t *testing.T, config string) (*exec.Cmd, *serveLog) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
+	var log serveLog
 	cmd := exec.Command(exe, "serve", "--config", config)
 	cmd.Env = append(os.Environ(), asMain+"=1",
 		"RESTORED_PATHS_LIBRARIES="+filepath.Join(deps(t), "onnxruntime"),
@@ -102,7 +123,7 @@ func TestServeSurvivesAKill(t *testing.T) {
 	copied := make(chan error, 1)
 	go func() {
 		for i := range photos {
-			if err := copySlowly(filepath.Join(in, "sub", fmt.Sprintf("%02d.jpg", i)), photo); err != nil {
+			if err := copySlowly(filepath.Join(in, "sub", fmt.Sprintf("%02d.jpg", i)), numbered(photo, i)); err != nil {
 				copied <- err
 				return
 			}
@@ -128,6 +149,17 @@ func TestServeSurvivesAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	// The abort by a watchdog is a signal's end, which systemd starts again.
+	aborted, log := startServe(t, config)
+	until(t, "the second start", func() bool { return strings.Contains(log.String(), "restored is ready") })
+	if err := aborted.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := aborted.Wait(); !errors.As(err, &exit) || exit.ExitCode() != -1 {
+		t.Errorf("after SIGABRT: %v", err)
+	}
+
 	second, log := startServe(t, config)
 	until(t, "thirty outputs", func() bool { return len(outputs()) == photos })
 	if err := second.Process.Signal(syscall.SIGTERM); err != nil {
@@ -137,6 +169,53 @@ func TestServeSurvivesAKill(t *testing.T) {
 		t.Fatalf("after SIGTERM: %v; log:\n%s", err, log)
 	}
 	checkOutputs(t, in, state, outputs())
+}
+
+// numbered is a JPEG file with a comment, so that its content is its own.
+func numbered(photo []byte, n int) []byte {
+	return append([]byte{0xff, 0xd8, 0xff, 0xfe, 0, 3, byte(n)}, photo[2:]...)
+}
+
+// An original is moved once its output is there and was decoded.
+func TestServeMovesOriginals(t *testing.T) {
+	dir := t.TempDir()
+	if err := samplePhotos(deps(t), dir); err != nil {
+		t.Fatal(err)
+	}
+	in, away := filepath.Join(dir, "in"), filepath.Join(dir, "away")
+	photo, err := os.ReadFile(filepath.Join(in, "face.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "restored.yaml")
+	text := fmt.Sprintf("watch:\n  - {in: %s, out: %s, originals: move, originals_to: %s}\nstate: %s\nsettle: {quiet: 300ms}\n",
+		in, filepath.Join(dir, "out"), away, filepath.Join(dir, "state"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve, log := startServe(t, config)
+	until(t, "the original to be moved", func() bool {
+		moved, err := os.ReadFile(filepath.Join(away, "face.jpg"))
+		return err == nil && bytes.Equal(moved, photo)
+	})
+	until(t, "the other one", func() bool {
+		_, err := os.Stat(filepath.Join(away, "sub", "noface.png"))
+		return err == nil
+	})
+	if err := serve.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Wait(); err != nil {
+		t.Fatalf("after SIGTERM: %v; log:\n%s", err, log)
+	}
+	for _, name := range []string{"in/cut.jpg", "in/text.jpg", "out/face.jpg", "out/sub/noface.png"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(in, "face.jpg")); !os.IsNotExist(err) {
+		t.Errorf("the original is still there: %v", err)
+	}
 }
 
 // checkOutputs looks at every output and at what the ledger says of it.

@@ -35,8 +35,8 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 		code, why = http.StatusNotFound, "there is no such folder: GET /v1/about lists them"
 	case checkName(name) != nil:
 		code, why = http.StatusBadRequest, checkName(name).Error()
-	case !s.opt.Takes(name):
-		code, why = http.StatusUnsupportedMediaType, fmt.Sprintf("restored takes no files named like %q", name)
+	case !s.opt.Takes(in, name):
+		code, why = http.StatusUnsupportedMediaType, fmt.Sprintf("no file named like %q is taken from this folder", name)
 	case r.Header.Get("Content-Encoding") != "":
 		code, why = http.StatusUnsupportedMediaType, "files are taken as they are, without Content-Encoding"
 	case r.ContentLength < 0:
@@ -63,7 +63,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	err := s.opt.Store(r.Context(), in, name, r.ContentLength, &patient{r.Body, control})
+	err := s.opt.Store(in, name, r.ContentLength, &patient{r.Body, control})
 	if err != nil {
 		code, why := uploadError(name, in, err)
 		s.opt.Log.WarnContext(r.Context(), "upload failed", "file", name, "stage", "upload", "error", err)

@@ -38,12 +38,12 @@ type Options struct {
 	// number. fs.ErrNotExist = there is none.
 	Paths   func(ctx context.Context, id int64) (in, out string, err error)
 	Folders func() []Folder
-	Takes   func(name string) bool // by the name alone
+	Takes   func(in, name string) bool // whether a watched folder takes a file of this name
 	Free    func(dir string) (int64, error)
 	// Store writes size bytes of body as a new file of a watched folder, whole
 	// or not at all. fs.ErrExist = the name is taken, [ErrNoRoom] = it would
 	// not fit.
-	Store func(ctx context.Context, in, name string, size int64, body io.Reader) error
+	Store func(in, name string, size int64, body io.Reader) error
 	About About
 	Log   *slog.Logger
 }
