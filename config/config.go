@@ -33,6 +33,9 @@ type Config struct {
 // HTTP is the web page and its API.
 type HTTP struct {
 	Listen string // "" = off
+	Token  string // "" = none, which only a loopback address allows
+	Hosts  string // further names of this machine, separated by commas
+	Upload Bytes  // of one file
 }
 
 // Queue is where jobs wait.
@@ -139,6 +142,7 @@ func Default() Config {
 	return Config{
 		State:    "/var/lib/restored",
 		Rescan:   time.Minute,
+		HTTP:     HTTP{Upload: 4 << 30},
 		Queue:    Queue{Timeout: 10 * time.Minute},
 		Restore:  Restore{Model: "pltrans-s", Provider: "auto", Steps: Auto, Blend: 1, SharpBelow: 0.5},
 		Detect:   Detect{MinFace: 40, Every: 8, MaxPixels: 4_000_000, Rotations: true},

@@ -90,7 +90,11 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 			given = text(s)
 		}
 		if err := assign(o.value(&cfg), given); err != nil {
-			problems = append(problems, &Error{o.key, show(given), origins[o.key], err.Error()})
+			shown := show(given)
+			if o.key == secretKey {
+				shown = "…"
+			}
+			problems = append(problems, &Error{o.key, shown, origins[o.key], err.Error()})
 		}
 	}
 	if v.InConfig("watch") {

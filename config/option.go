@@ -32,8 +32,14 @@ var options = []option{
 		func(c *Config) any { return &c.Workers }},
 	{"rescan", "Time between two full looks at the watched folders, 1s to 24h. Events make it faster; this makes it sure.",
 		func(c *Config) any { return &c.Rescan }},
-	{"http.listen", "Address of the web page. Not in this version: only \"\" (off).",
+	{"http.listen", "Address of the web page and its API, as IP:PORT or localhost:PORT; empty = off. One that others than this machine reach needs http.token.",
 		func(c *Config) any { return &c.HTTP.Listen }},
+	{"http.token", "Secret that the page asks for, and that programs send as \"Authorization: Bearer …\": 32 to 256 letters, digits or signs. Empty = whoever reaches the address may do everything.",
+		func(c *Config) any { return &c.HTTP.Token }},
+	{"http.hosts", "Names under which the page is reached besides its address and localhost, separated by commas; a reverse proxy needs its own here.",
+		func(c *Config) any { return &c.HTTP.Hosts }},
+	{"http.upload", "Largest file that the page takes, 1MiB to 1PiB.",
+		func(c *Config) any { return &c.HTTP.Upload }},
 	{"queue.url", "PostgreSQL to share the queue. Not in this version: only \"\" (SQLite in the state folder).",
 		func(c *Config) any { return &c.Queue.URL }},
 	{"queue.timeout", "A photo that takes longer than this has failed, 10s to 24h.",
@@ -107,6 +113,9 @@ var options = []option{
 	{"paths.models", "Folder of dlib's and other models. Empty = found beside the binary.",
 		func(c *Config) any { return &c.Paths.Models }},
 }
+
+// secretKey is the key whose value is never shown.
+const secretKey = "http.token"
 
 // Reference lists every key but "watch", in the order of the sample file.
 func Reference() []Option {

@@ -18,7 +18,7 @@ type Setting struct {
 // Settings lists every key with its value and origin, in the order of the
 // sample file; each watched folder gives the keys watch[N].in, watch[N].out, …,
 // each profile those that it sets.
-// Passwords in URLs are left out.
+// Passwords in URLs and the token are left out.
 func (c *Config) Settings(origins Origins) []Setting {
 	var out []Setting
 	add := func(key, value string) {
@@ -46,13 +46,21 @@ func (c *Config) Settings(origins Origins) []Setting {
 		}
 	}
 	for _, o := range options {
-		value := format(o.value(c))
-		if strings.HasSuffix(o.key, ".url") {
-			value = redact(value)
-		}
-		add(o.key, value)
+		add(o.key, c.Shown(o.key))
 	}
 	return out
+}
+
+// Shown is Value without passwords and the token; "" = there is no such key.
+func (c *Config) Shown(key string) string {
+	value, _ := c.Value(key)
+	switch {
+	case strings.HasSuffix(key, ".url"):
+		return redact(value)
+	case key == secretKey && c.HTTP.Token != "":
+		return "…"
+	}
+	return value
 }
 
 // Problems takes an error of [Load] apart into what it joins.

@@ -31,7 +31,7 @@ func TestSettings(t *testing.T) {
 	if n := len(Reference()) + len(WatchReference()); len(got) != n {
 		t.Errorf("%d settings, want %d", len(got), n)
 	}
-	cfg = &Config{Queue: Queue{URL: "postgres://me:secret@db/x"}}
+	cfg = &Config{Queue: Queue{URL: "postgres://me:secret@db/x"}, HTTP: HTTP{Token: "secret"}}
 	for _, s := range cfg.Settings(Origins{}) {
 		if strings.Contains(s.Value, "secret") {
 			t.Errorf("a password is shown: %+v", s)

@@ -3,7 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,9 +23,7 @@ func (c *Config) problems() []error {
 	v.span("workers", c.Workers, 0, 256)
 	v.between("rescan", c.Rescan, time.Second, 24*time.Hour)
 	v.queue(c.Queue)
-	if c.HTTP.Listen != "" {
-		v.add("http.listen", c.HTTP.Listen, `the web page isn't supported in this version; only "" (off) is allowed`)
-	}
+	v.http(c.HTTP)
 	v.restore(c.Restore)
 	v.detect(c.Detect)
 	if c.Identity.Limit <= 0 || c.Identity.Limit > 2 {
@@ -60,6 +61,56 @@ func (v *validation) add(key string, value any, reason string) {
 		shown = formatDuration(d)
 	}
 	v.problems = append(v.problems, &Error{Key: key, Value: shown, Reason: reason})
+}
+
+// http never shows the token.
+func (v *validation) http(h HTTP) {
+	local, err := h.loopback()
+	switch {
+	case h.Listen == "":
+	case err != nil:
+		v.add("http.listen", h.Listen, err.Error())
+	case !local && h.Token == "":
+		v.add("http.listen", h.Listen, "others than this machine reach it, and so http.token must be set (openssl rand -hex 32 makes one)")
+	}
+	odd := func(r rune) bool { return r <= ' ' || r > '~' }
+	if n := len(h.Token); n != 0 && (n < 32 || n > 256 || strings.ContainsFunc(h.Token, odd)) {
+		v.add("http.token", "…", "must be 32 to 256 letters, digits or signs, without spaces (openssl rand -hex 32 makes one)")
+	}
+	for _, name := range h.Names() {
+		if name == "" || strings.ContainsAny(name, ":/*@ ") {
+			v.add("http.hosts", h.Hosts, "must be names without scheme and port, separated by commas")
+			break
+		}
+	}
+	if h.Upload < 1<<20 || h.Upload > 1<<50 {
+		v.add("http.upload", h.Upload, "must be from 1MiB to 1PiB")
+	}
+}
+
+// loopback tells whether only this machine reaches the address.
+func (h HTTP) loopback() (bool, error) {
+	host, port, err := net.SplitHostPort(h.Listen)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	ip, parseErr := netip.ParseAddr(host)
+	if err != nil || host != "localhost" && parseErr != nil {
+		return false, errors.New("must be IP:PORT or localhost:PORT, like 127.0.0.1:8760 (0.0.0.0:8760 = all addresses)")
+	}
+	return host == "localhost" || ip.IsLoopback(), nil
+}
+
+// Names are those of Hosts, in lower case.
+func (h HTTP) Names() []string {
+	if h.Hosts == "" {
+		return nil
+	}
+	names := strings.Split(strings.ToLower(h.Hosts), ",")
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
+	}
+	return names
 }
 
 func (v *validation) queue(q Queue) {

@@ -62,7 +62,7 @@ type JobInfo struct {
 	Report json.RawMessage `json:"report,omitempty"` // only from Show
 }
 
-// Page is a part of the list, by rising numbers.
+// Page is a part of the list.
 type Page struct {
 	Jobs []JobInfo `json:"jobs"`
 	Next int64     `json:"next,omitempty"` // List's after for the files that follow; 0 = these are the last
@@ -135,11 +135,21 @@ func (c *Control) Status(ctx context.Context) (QueueInfo, error) {
 // List gives the files in a state ("" = in any) whose numbers are greater than
 // after, at most limit: 1 to [MaxPage], or 0 for [DefaultPage].
 func (c *Control) List(ctx context.Context, state State, after int64, limit int) (Page, error) {
+	return c.list(ctx, state, after, limit, false)
+}
+
+// Newest is List from the other end: by falling numbers, those that are less
+// than before, where this isn't 0.
+func (c *Control) Newest(ctx context.Context, state State, before int64, limit int) (Page, error) {
+	return c.list(ctx, state, before, limit, true)
+}
+
+func (c *Control) list(ctx context.Context, state State, after int64, limit int, newest bool) (Page, error) {
 	if limit == 0 {
 		limit = DefaultPage
 	}
 	limit = min(max(limit, 1), MaxPage)
-	records, err := c.queue.ledger.list(ctx, state, after, limit+1)
+	records, err := c.queue.ledger.list(ctx, state, after, limit+1, newest)
 	if err != nil {
 		return Page{}, err
 	}
@@ -336,9 +346,12 @@ func infoOf(r Record, videos map[int64]videoProgress) JobInfo {
 // listColumns are recordColumns without the report, which may be large.
 var listColumns = strings.Replace(recordColumns, " report,", " NULL AS report,", 1)
 
-func (l *Ledger) list(ctx context.Context, state State, after int64, limit int) ([]Record, error) {
-	rows, err := l.db.QueryContext(ctx, "SELECT "+listColumns+` FROM files
-		WHERE id > ?1 AND (?2 = '' OR state = ?2) ORDER BY id LIMIT ?3`, after, string(state), limit)
+func (l *Ledger) list(ctx context.Context, state State, after int64, limit int, newest bool) ([]Record, error) {
+	order := "id > ?1 AND (?2 = '' OR state = ?2) ORDER BY id"
+	if newest {
+		order = "(?1 = 0 OR id < ?1) AND (?2 = '' OR state = ?2) ORDER BY id DESC"
+	}
+	rows, err := l.db.QueryContext(ctx, "SELECT "+listColumns+" FROM files WHERE "+order+" LIMIT ?3", after, string(state), limit)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: list: %w", err)
 	}

@@ -51,7 +51,7 @@ var errBadRequest = errors.New("bad request")
 //
 //	GET  /v1/queue                           QueueInfo
 //	POST /v1/queue/pause, /v1/queue/resume   QueueInfo
-//	GET  /v1/jobs?state=S&after=N&limit=N    Page
+//	GET  /v1/jobs?state=S&after=N&limit=N    Page, by rising numbers; &newest=1: by falling ones
 //	GET  /v1/jobs/find?path=P                {"id": N}, by the absolute path, any bytes
 //	GET  /v1/jobs/{id}                       JobInfo
 //	POST /v1/jobs/{id}/retry, …/cancel       JobInfo
@@ -123,7 +123,14 @@ func (c *Control) listRequest(ctx context.Context, args url.Values) (Page, error
 	if err != nil {
 		return Page{}, err
 	}
-	return c.List(ctx, state, after, int(limit))
+	switch newest := args.Get("newest"); newest {
+	case "":
+		return c.List(ctx, state, after, int(limit))
+	case "1":
+		return c.Newest(ctx, state, after, int(limit))
+	default:
+		return Page{}, fmt.Errorf("%w: newest is 1 or not there, not %q", errBadRequest, newest)
+	}
 }
 
 func number(text string) (int64, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"restored/config"
+	"restored/daemon/web"
 )
 
 // Deps is what the daemon needs and does not make itself.
@@ -43,6 +44,8 @@ type Deps struct {
 
 	// Redo has finished files that were made with other settings done again.
 	Redo bool
+
+	About web.About // what the page tells of the work
 
 	// Drain is how long a stop waits for the work under way before it is
 	// cancelled and put back; 0 = one minute.
@@ -151,6 +154,12 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if back > 0 {
 		log.InfoContext(ctx, "interrupted files put back", "files", back)
 	}
+	control := &Control{queue: queue}
+	closePage, err := d.servePage(ctx, control, roots)
+	if err != nil {
+		return err
+	}
+	defer closePage()
 	// The work outlives ctx: it is stopped below, in order.
 	if err := queue.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("queue: start: %w", err)
@@ -169,7 +178,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		log.WarnContext(ctx, "the service manager's watchdog is not understood, and not fed", "error", err)
 	}
 	dog := &watchdog{queue: queue, timeout: d.cfg.Queue.Timeout, stall: d.stall, rescan: d.cfg.Rescan, beat: &d.beat, log: log}
-	hangUp := serveControl(ctx, &Control{queue: queue}, state, log)
+	hangUp := serveControl(ctx, control, state, log)
 	if slices.ContainsFunc(roots, func(r root) bool { return r.originals != "keep" }) {
 		watching.Go(func() { d.originals(roots, ledger).run(ctx) })
 	}
@@ -187,6 +196,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	err = errors.Join(err, d.stop(late, queue))
 	hangUp()
+	closePage()
 	untend()
 	tended.Wait()
 	if err == nil {

@@ -94,7 +94,7 @@ func (c *Control) event(ctx context.Context, looks map[stepKey]seen) (Event, map
 	if err != nil {
 		return Event{}, looks, err
 	}
-	running, err := c.queue.ledger.list(ctx, Running, 0, DefaultPage)
+	running, err := c.queue.ledger.list(ctx, Running, 0, DefaultPage, false)
 	if err != nil {
 		return Event{}, looks, err
 	}

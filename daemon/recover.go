@@ -102,7 +102,10 @@ func (l *Ledger) recoverRunning(ctx context.Context) ([]interrupted, error) {
 }
 
 // sweep removes our temporaries from a folder in which nobody is writing.
-func sweep(dir string) error {
+func sweep(dir string) error { return sweepOf(dir, tempPrefix) }
+
+// sweepOf is sweep for those whose names begin with prefix.
+func sweepOf(dir, prefix string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -111,15 +114,11 @@ func sweep(dir string) error {
 		return fmt.Errorf("remove temporaries: %w", err)
 	}
 	for _, e := range entries {
-		if e.Type().IsRegular() && isTemporary(e.Name()) {
+		if e.Type().IsRegular() && strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), tempSuffix) {
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("remove temporaries: %w", err)
 			}
 		}
 	}
 	return nil
-}
-
-func isTemporary(name string) bool {
-	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
 }

@@ -32,7 +32,7 @@ func (d *Daemon) Reload(ctx context.Context, cfg *config.Config) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	for _, key := range changed(d.cfg, cfg) {
-		value, _ := cfg.Value(key)
+		value := cfg.Shown(key)
 		if !slices.Contains(Reloadable, key) {
 			log.WarnContext(ctx, "setting changed: it counts from the next start", "key", key, "value", value)
 			continue

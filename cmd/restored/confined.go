@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"restored/config"
@@ -31,13 +32,14 @@ const openFiles = 1024
 // native library costs itself only. This process holds nothing native.
 type confined struct {
 	pool    *confine.Pool
+	hello   jobHello // the first child's
 	log     *slog.Logger
 	profile string // "" = none
 }
 
 // of is the engine for a profile, in the same children.
 func (e *confined) of(profile string) engine {
-	return &confined{e.pool, e.log, profile}
+	return &confined{e.pool, e.hello, e.log, profile}
 }
 
 // openConfined starts the first child, which tells what it works with. The
@@ -47,10 +49,12 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 	if memory == 0 {
 		memory = memoryShare(cfg.WorkerCount())
 	}
+	start := *cfg
+	start.HTTP = config.HTTP{} // what works on strangers' files needs no secret
 	pool, err := confine.Open(ctx, confine.Options{
 		Command:  []string{confine.Self, "restored", "job"},
 		Env:      jobEnv(os.Environ()),
-		Start:    cfg,
+		Start:    start,
 		Limits:   confine.Limits{Memory: memory, Output: int64(cfg.Limits.Output), Files: openFiles},
 		Children: cfg.WorkerCount(),
 		Calls:    maxCalls,
@@ -71,7 +75,7 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 	if hello.Fallback != "" {
 		log.Info("no GPU is used", "reason", hello.Fallback)
 	}
-	return &confined{pool: pool, log: log}, nil
+	return &confined{pool: pool, hello: hello, log: log}, nil
 }
 
 // allocator makes glibc give memory back: without it each of dozens of threads
@@ -81,8 +85,11 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 var allocator = []string{"MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=4194304"}
 
 // jobEnv is the environment of the children: this process's, whose own
-// settings of the allocator hold.
-func jobEnv(own []string) []string { return append(slices.Clone(allocator), own...) }
+// settings of the allocator hold, without the page's secret.
+func jobEnv(own []string) []string {
+	secret := func(pair string) bool { return strings.HasPrefix(pair, "RESTORED_HTTP_TOKEN=") }
+	return append(slices.Clone(allocator), slices.DeleteFunc(slices.Clone(own), secret)...)
+}
 
 func (e *confined) close() error { return e.pool.Close() }
 

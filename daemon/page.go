@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+
+	"restored/daemon/web"
+)
+
+// servePage serves the page, if there is to be one, until stop is called, which
+// may be done again.
+func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root) (stop func(), err error) {
+	if d.cfg.HTTP.Listen == "" {
+		return func() {}, nil
+	}
+	p := pageFiles{c, roots, d.takes, room{d.reserve, d.free}}
+	for _, r := range roots {
+		if err := sweepOf(r.in, uploadPrefix); err != nil {
+			d.deps.Log.WarnContext(ctx, "interrupted uploads not removed", "file", r.in, "error", err)
+		}
+	}
+	page, err := web.Serve(ctx, web.Options{
+		Listen: d.cfg.HTTP.Listen, Token: d.cfg.HTTP.Token, Hosts: d.cfg.HTTP.Names(), Upload: int64(d.cfg.HTTP.Upload),
+		API: c.Handler(), Paths: p.paths, Folders: p.folders, Takes: p.takes,
+		Free: p.free, Store: p.room.store, About: d.deps.About, Log: d.deps.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.deps.Log.InfoContext(ctx, "the page is served", "address", "http://"+page.Addr())
+	return page.Close, nil
+}
+
+// pageFiles are the files that the page shows.
+type pageFiles struct {
+	control *Control
+	roots   []root
+	wanted  func(name string) bool
+	room    room
+}
+
+func (p pageFiles) paths(ctx context.Context, id int64) (in, out string, err error) {
+	info, err := p.control.Show(ctx, id)
+	if errors.Is(err, ErrUnknown) {
+		err = fs.ErrNotExist
+	}
+	if info.State != Done {
+		info.Out = "" // that of an earlier version, or nothing yet
+	}
+	return info.Path, info.Out, err
+}
+
+func (p pageFiles) folders() []web.Folder {
+	all := make([]web.Folder, len(p.roots))
+	for i, r := range p.roots {
+		all[i] = web.Folder{In: filepath.Clean(r.in), Out: filepath.Clean(r.out)}
+	}
+	return all
+}
+
+func (p pageFiles) takes(in, name string) bool {
+	r, ok := rootOf(p.roots, filepath.Join(in, name))
+	return ok && !ignored(name) && p.wanted(name) && r.takes(name)
+}
+
+func (p pageFiles) free(dir string) (int64, error) {
+	s, err := p.room.free(dir)
+	return s.free, err
+}

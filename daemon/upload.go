@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"restored/daemon/web"
+)
+
+// uploadPrefix begins the names of uploads under way, which the watcher passes
+// over and the next start removes. It tells them apart from another daemon's
+// temporaries, whose output folder may be watched here.
+const uploadPrefix = tempPrefix + "upload-"
+
+// store writes size bytes of body as a new file of a watched folder, whole or
+// not at all, as [web.Options].Store.
+func (r room) store(dir, name string, size int64, body io.Reader) error {
+	var none *noRoomError
+	if err := r.check(need{dir, size}); errors.As(err, &none) {
+		return fmt.Errorf("%w: %w", web.ErrNoRoom, err)
+	} else if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, uploadPrefix+"*"+tempSuffix)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // unless it was renamed
+	err = func() error {
+		if n, err := io.Copy(f, io.LimitReader(body, size)); err != nil {
+			return err
+		} else if n < size {
+			return io.ErrUnexpectedEOF
+		}
+		// CreateTemp lets only us read. Who else may is the folder's affair.
+		if err := f.Chmod(0o640); err != nil {
+			return err
+		}
+		return f.Sync()
+	}()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := renameNew(f.Name(), filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
