@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// SmoothRadius is how many pictures to either side Smooth looks at: what lies
-// further makes no difference.
+// SmoothRadius is how many different pictures to either side Smooth looks at: what
+// lies further makes no difference.
 const SmoothRadius = 32
 
 // Smoothing works on the mean of a face's points, the log of its size, its
@@ -39,12 +39,49 @@ var widths = [...]float64{1.6, 2.5, 3.5, 5, 7, 10, 13}
 // Smooth gives the landmarks of a track's consecutive pictures without the
 // predictor's noise and without lag: each is a robust local parabola through
 // those about it, over a window as wide as the motion lets it be. What wasn't
-// seen counts little.
+// seen counts little. Pictures that only repeat the one before (Repeat, Held) have
+// its landmarks, and count as one with it: the motion stands still in them.
 func Smooth(frames []TrackFrame) [][5]Point {
 	out := make([][5]Point, len(frames))
 	if len(frames) == 0 {
 		return out
 	}
+	different, of := merge(frames)
+	smooth := smoothed(different)
+	for i := range out {
+		out[i] = smooth[of[i]]
+	}
+	return out
+}
+
+// merge makes one of a picture and those that repeat it, with the mean of the
+// landmarks that were seen in them. of gives the place of each in the result.
+func merge(frames []TrackFrame) (different []TrackFrame, of []int) {
+	of = make([]int, len(frames))
+	count := 0.0 // of those that make the last one
+	for i, f := range frames {
+		switch {
+		case i == 0 || !f.Repeat && !f.Held:
+			different, count = append(different, f), 1
+		case f.Seen:
+			last := &different[len(different)-1]
+			if !last.Seen {
+				*last, count = f, 0
+			}
+			count++
+			for k, p := range f.Landmarks {
+				q := &last.Landmarks[k]
+				*q = Point{q.X + (p.X-q.X)/count, q.Y + (p.Y-q.Y)/count}
+			}
+		}
+		of[i] = len(different) - 1
+	}
+	return different, of
+}
+
+// smoothed does Smooth's work on pictures that differ.
+func smoothed(frames []TrackFrame) [][5]Point {
+	out := make([][5]Point, len(frames))
 	s := newSeries(frames)
 	for _, g := range s.groups() {
 		g.learnNoise(s.weight)

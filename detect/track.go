@@ -85,6 +85,9 @@ type TrackFrame struct {
 	Seen bool
 	// Repeat says that the picture has the same luma as the one before.
 	Repeat bool
+	// Held says that the face stands as in the picture before, nearly, while it moves in
+	// those about it: a repeated picture that was encoded since.
+	Held bool
 }
 
 // TrackStats count what a Tracker did since NewTracker.
@@ -230,6 +233,11 @@ func (t *Tracker) add(ctx context.Context, luma *image.Gray) error {
 	if t.scanDue() {
 		if err := t.scan(ctx, pic); err != nil {
 			return err
+		}
+	}
+	for _, p := range t.live {
+		if s := p.at(t.n); s != nil {
+			s.change, s.known = t.ring.changed(t.n, fitFrame(s.pts).box())
 		}
 	}
 	return t.expire()

@@ -11,6 +11,8 @@ import (
 type step struct {
 	pts          [parts]Point
 	seen, repeat bool
+	change       float32 // of the face's box since the picture before, in gray levels
+	known        bool    // change is
 }
 
 // path is a track in the making: one step for each picture from first on,
@@ -44,7 +46,7 @@ func (p *path) at(n int) *step {
 // repeat adds a picture that is the same as the one before.
 func (p *path) repeat(n int) {
 	s := p.steps[len(p.steps)-1]
-	s.repeat = true
+	s.repeat, s.change, s.known = true, 0, true
 	p.steps = append(p.steps, s)
 	if p.lost < 0 && p.sure == n-1 {
 		p.sure = n
@@ -213,8 +215,11 @@ func (t *Tracker) report() []Track {
 			ID: p.id, First: p.first, Scans: len(p.scores), Score: median(p.scores),
 			FromCut: p.first == p.shot, ToCut: p.cut && p.end() == p.lost || p.end() > t.n,
 		}
-		for _, s := range p.steps {
-			tr.Frames = append(tr.Frames, t.frameOf(s))
+		holds := held(p.steps)
+		for i, s := range p.steps {
+			f := t.frameOf(s)
+			f.Held = holds[i]
+			tr.Frames = append(tr.Frames, f)
 		}
 		tracks = append(tracks, tr)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // planVersion is that of the files in a work folder; another one's are made anew.
-const planVersion = 1
+const planVersion = 2
 
 // VideoOptions are the part of Options that concerns videos.
 type VideoOptions struct {
