@@ -1,5 +1,6 @@
 # make demo   restored photos and a before/after picture, from a bare machine
 # make test   everything that CI checks
+# make torture KILLS=200   hurts the real daemon: kills, faults, 5,000 hostile files, 20,000 files at once (an hour)
 # The rest: build, lint, bench, train, clean. setup/setup.sh says what is installed and fetched.
 
 GO      ?= go
@@ -7,13 +8,13 @@ PYTHON  := .deps/venv/bin/python
 # Packages without native code in them: the race detector runs over these.
 PURE    := ./align ./paste ./config ./confine ./daemon ./fetch
 
-.PHONY: demo test build lint bench train clean setup test-go test-python
+.PHONY: demo test build lint bench train clean setup test-go test-python test-torture torture
 
 demo: build
 	setup/demo.sh
 
 test: setup-test
-	$(MAKE) lint test-go test-python
+	$(MAKE) lint test-go test-python test-torture
 
 .PHONY: setup-test
 setup-test:
@@ -37,6 +38,16 @@ test-go:
 
 test-python:
 	$(PYTHON) -m pytest -q pltrans
+
+test-torture: build
+	python3 -m torture short
+
+KILLS   ?= 200
+torture: build
+	python3 -m torture kills --kills $(KILLS)
+	python3 -m torture faults
+	python3 -m torture hostile
+	python3 -m torture flood
 
 bench: build
 	setup/bench.sh

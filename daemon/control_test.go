@@ -443,3 +443,36 @@ func FuzzControl(f *testing.F) {
 		}
 	})
 }
+
+// TestFinishedJobsAreForgotten: River keeps a finished job for a day, the ledger
+// its row for good.
+func TestFinishedJobsAreForgotten(t *testing.T) {
+	s := newSite(t)
+	p := &proc{}
+	stop := s.start(p)
+	s.put("a.jpg", "x")
+	wait(t, "the photo", func() bool { return countsOf(t, s)[Done] == 1 })
+	stop()
+	left := func(l *Ledger) (jobs int) {
+		t.Helper()
+		if err := l.db.QueryRow("SELECT count(*) FROM river_job").Scan(&jobs); err != nil {
+			t.Fatal(err)
+		}
+		return jobs
+	}
+	l := s.ledger()
+	if n := left(l); n != 1 {
+		t.Errorf("%d jobs are kept, want 1", n)
+	}
+	_, err := l.db.Exec("UPDATE river_job SET finalized_at = datetime(finalized_at, '-25 hours')")
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s.start(p)
+	db := s.beside()
+	defer db.Close()
+	wait(t, "the job to be forgotten", func() bool { return left(&Ledger{db: db}) == 0 })
+	if n := countsOf(t, s)[Done]; n != 1 || p.total() != 1 {
+		t.Errorf("%d done, begun %d times", n, p.total())
+	}
+}

@@ -31,6 +31,19 @@
 // on. Each version of a video has its own run with its own work folder, and a
 // step of a run that has gone changes nothing.
 //
+// People see and control the queue through a [Control]: listing, retrying,
+// cancelling, pausing. A running daemon answers on a socket in the state folder
+// with [Control.Handler]; a [Client] asks there, and [OpenControl] is for a
+// folder without a daemon. Work on a file is cancelled with the cause
+// errCancelled, and notes its own end.
+//
+//	control.go        what can be asked
+//	control_socket.go the same over HTTP
+//	queue_control.go  what of it is River's, and the photos in work
+//	watchdog.go       tells systemd that the daemon gets on
+//	reload.go         a changed configuration
+//	ledger_damage.go  a damaged database is moved aside and rebuilt
+//
 // One process at a time owns a state folder, by a lock on a file in it. The
 // folder holds one SQLite database with the ledger and River's tables; one
 // connection writes it, so that transactions of both are the same.

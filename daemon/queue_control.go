@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -12,6 +13,8 @@ import (
 
 // photosInWork are the photos that this process works on, by their numbers.
 type photosInWork struct {
+	begun atomic.Int64 // jobs that River has handed over, also those that go back at once
+
 	mu   sync.Mutex
 	jobs map[int64]photoInWork
 }
@@ -24,6 +27,7 @@ type photoInWork struct {
 // enter notes a photo until leave is called. ctx ends with errCancelled if
 // somebody cancels it.
 func (p *photosInWork) enter(ctx context.Context, id int64) (_ context.Context, leave func()) {
+	p.begun.Add(1)
 	ctx, stop := context.WithCancelCause(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()

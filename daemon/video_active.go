@@ -4,11 +4,14 @@ import (
 	"context"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // activity is the steps of videos that are in work in this process.
 type activity struct {
+	begun atomic.Int64 // jobs that River has handed over, also those that go back at once
+
 	mu   sync.Mutex
 	runs map[int64]*activeRun
 }

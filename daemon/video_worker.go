@@ -33,6 +33,7 @@ func (w *stepWorker[T]) NextRetry(job *river.Job[T]) time.Time {
 
 // Work does one job; what it returns is as for photos.
 func (w *stepWorker[T]) Work(ctx context.Context, job *river.Job[T]) error {
+	w.active.begun.Add(1)
 	return w.work(ctx, job.JobRow, job.Args.key(), func(ctx context.Context, tx *sql.Tx) error {
 		_, err := river.JobCompleteTx[*riversqlite.Driver](ctx, tx, job)
 		return err

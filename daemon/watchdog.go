@@ -35,6 +35,7 @@ type watchdog struct {
 	beat     *atomic.Pointer[time.Time] // when the watcher was last seen alive
 	log      *slog.Logger
 	neglects time.Time // since when something due isn't begun; zero = it is
+	begun    int64     // jobs at the last look
 	told     string    // the last trouble
 }
 
@@ -111,7 +112,9 @@ func (w *watchdog) neglected(ctx context.Context, info QueueInfo, now time.Time)
 	if err != nil {
 		return err.Error()
 	}
-	if due == 0 || info.Paused || w.queue.working() {
+	begun, before := w.queue.begun(), w.begun
+	w.begun = begun
+	if due == 0 || info.Paused || begun != before || w.queue.working() {
 		w.neglects = time.Time{}
 		return ""
 	}
@@ -147,6 +150,15 @@ func (q *queue) working() bool {
 	q.photos.mu.Lock()
 	defer q.photos.mu.Unlock()
 	return len(q.photos.jobs) > 0 || q.runner != nil && len(q.runner.active.all()) > 0
+}
+
+// begun counts the jobs that were handed to the workers.
+func (q *queue) begun() int64 {
+	n := q.photos.begun.Load()
+	if q.runner != nil {
+		n += q.runner.active.begun.Load()
+	}
+	return n
 }
 
 // due is the number of jobs that could be begun now.

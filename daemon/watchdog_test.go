@@ -106,7 +106,12 @@ func TestWatchdogNotFed(t *testing.T) {
 			long := now.Add(-12 * time.Minute)
 			w.beat.Store(&long)
 		}, "watching has stopped for 12m0s"},
-		"due, and not begun":        {func(w *watchdog, now time.Time) { w.wait(t, s); w.neglects = now.Add(-2 * time.Minute) }, "1 jobs are due and none is begun for 2m0s"},
+		"due, and not begun": {func(w *watchdog, now time.Time) { w.wait(t, s); w.neglects = now.Add(-2 * time.Minute) }, "1 jobs are due and none is begun for 2m0s"},
+		"due, and some go back at once": {func(w *watchdog, now time.Time) {
+			w.wait(t, s)
+			w.neglects = now.Add(-time.Hour)
+			w.queue.photos.begun.Add(1)
+		}, ""},
 		"due only now":              {func(w *watchdog, _ time.Time) { w.wait(t, s) }, ""},
 		"due while another is done": {func(w *watchdog, now time.Time) { w.wait(t, s); w.neglects = now.Add(-time.Hour); w.inWork(now) }, ""},
 		"no ledger":                 {func(w *watchdog, _ time.Time) { _ = w.queue.ledger.Close() }, "database is closed"},

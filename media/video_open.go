@@ -157,7 +157,7 @@ func (in *input) openError(err error) error {
 	case astiav.ErrPatchwelcome:
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case astiav.Error(-int(syscall.ENOMEM)):
-		return fmt.Errorf("%w: it asks for more memory than there is", ErrTooLarge)
+		return fmt.Errorf("%w: it has more than %d streams, or asks for more memory than there is", ErrTooLarge, maxStreams)
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }

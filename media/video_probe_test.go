@@ -1,7 +1,9 @@
 package media
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -195,6 +197,32 @@ func TestTooLargeVideo(t *testing.T) {
 	if _, err := ProbeVideo(t.Context(), tags); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("5 MB of tags: %v", err)
 	}
+	streams := put(t, "streams.mp4", manyTracks(t, mustRead(t, makeClip(t, "one.mp4", "-f lavfi -i testsrc2=s=128x96:r=25:d=0.2 "+x264)), 20_000))
+	if _, err := ProbeVideo(t.Context(), streams); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "streams") {
+		t.Errorf("20000 streams: %v", err)
+	}
+}
+
+// manyTracks has the one track of an MP4 file in it n times.
+func manyTracks(t *testing.T, mp4 []byte, n int) []byte {
+	t.Helper()
+	box := func(data []byte, kind string) (at, end int) {
+		for at+8 <= len(data) {
+			end = at + int(binary.BigEndian.Uint32(data[at:]))
+			if string(data[at+4:at+8]) == kind {
+				return at, end
+			}
+			at = end
+		}
+		t.Fatalf("no %s", kind)
+		return 0, 0
+	}
+	at, end := box(mp4, "moov")
+	moov := mp4[at+8 : end]
+	track, after := box(moov, "trak")
+	body := slices.Concat(moov[:track], bytes.Repeat(moov[track:after], n), moov[after:])
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(body)+8))
+	return slices.Concat(mp4[:at], head, []byte("moov"), body, mp4[end:])
 }
 
 func TestWorkFormat(t *testing.T) {

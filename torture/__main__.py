@@ -38,7 +38,7 @@ def main():
     elif options.what == "flood":
         flood.run(options.files or 20000)
     else:
-        kills.run(6, options.seed)
+        kills.run(4, options.seed)
         faults.run(faults.SHORT, 3)
         hostile.run(40, options.seed)
         flood.run(1000)

@@ -252,7 +252,7 @@ SITES = {
     replaced_in_work: {}, clock_jumps: {}, database_corrupt: {}, out_of_memory: {"limits__memory": "768MiB"},
     child_hangs: {"video__stall": "30s"}, child_hangs_cancelled: {}, odd_files: {},
 }
-SHORT = ["disk_full", "odd_files", "child_hangs_cancelled"]
+SHORT = ["disk_full", "odd_files"]
 
 
 def run(names, grow):

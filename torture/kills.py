@@ -47,7 +47,11 @@ def run(kills, seed=1):
             # Most hit a daemon at work, some one that is still starting.
             if rng.random() < 0.8:
                 until("a start", lambda: answers(site) or not site.running())
-                time.sleep(rng.uniform(0, 1.5))
+                if rng.random() < 0.5:  # and gets on
+                    end, outputs = time.monotonic() + 20, len(os.listdir(site.outputs))
+                    while len(os.listdir(site.outputs)) == outputs and time.monotonic() < end and site.running():
+                        time.sleep(0.02)
+                time.sleep(rng.uniform(0, 0.7))
             else:
                 time.sleep(rng.uniform(0, 3))
             children = site.children()
