@@ -97,28 +97,7 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 			problems = append(problems, &Error{o.key, shown, origins[o.key], err.Error()})
 		}
 	}
-	if v.InConfig("watch") {
-		for key, line := range lines {
-			if strings.HasPrefix(key, "watch") {
-				origins[key] = inFile(file, line)
-			}
-		}
-		watch, errs := parseWatch(v.Get("watch"))
-		cfg.Watch = watch
-		problems = append(problems, errs...)
-	}
-	if v.InConfig("profiles") {
-		for key, line := range lines {
-			if strings.HasPrefix(key, "profiles") {
-				origins[key] = inFile(file, line)
-			}
-		}
-		profiles, errs := parseProfiles(v.Get("profiles"))
-		problems = append(problems, errs...)
-		if len(profiles) > 0 {
-			cfg.Profiles = profiles
-		}
-	}
+	problems = append(problems, cfg.lists(v, origins, file, lines)...)
 	if len(problems) == 0 {
 		problems = cfg.problems()
 	}
@@ -132,6 +111,23 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 		return nil, nil, err
 	}
 	return &cfg, origins, nil
+}
+
+// lists reads the watched folders and the profiles, which stand only in the file.
+func (c *Config) lists(v *viper.Viper, origins Origins, file string, lines map[string]int) (problems []error) {
+	for key, line := range lines {
+		if strings.HasPrefix(key, "watch") || strings.HasPrefix(key, "profiles") {
+			origins[key] = inFile(file, line)
+		}
+	}
+	if v.InConfig("watch") {
+		c.Watch, problems = parseWatch(v.Get("watch"))
+	}
+	profiles, errs := parseProfiles(v.Get("profiles"))
+	if len(profiles) > 0 {
+		c.Profiles = profiles
+	}
+	return append(problems, errs...)
 }
 
 // inFile is the origin of what stands in a line of the file.

@@ -30,9 +30,9 @@ type Deps struct {
 	IsVideo   func(name string) bool      // by the name alone; goes with Videos
 
 	// Settings is a fingerprint of all that shapes an output beside its input,
-	// with a profile, for photos or videos. It is kept with each finished file, so that those can
-	// be told that were made with others. nil or "" = not known, and no file gets
-	// a copy of another's output.
+	// with a profile, for photos or videos. It is kept with each finished file,
+	// so that those can be told that were made with others. nil or "" = not
+	// known, and no file gets a copy of another's output.
 	Settings func(profile string, video bool) string
 
 	// Check decodes an output, before its original is moved or deleted; needed
@@ -218,18 +218,17 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, err
 		return nil, err
 	}
 	photos := &worker{
-		schedule: forPhotos,
-		ledger:   l, processor: d.deps.Processor, settings: d.deps.Settings, roots: roots, room: guard, wait: d.roomWait,
-		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
+		ledger: l, processor: d.deps.Processor, roots: roots, room: guard, wait: d.roomWait, schedule: forPhotos,
+		settings: d.deps.Settings, timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
 	}
 	var videos *videoWorker
 	if d.deps.Videos != nil {
 		videos = &videoWorker{
-			schedule: forVideos,
 			videoRunner: &videoRunner{
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
 			},
-			isVideo: d.deps.IsVideo, settings: d.deps.Settings, roots: roots, wait: d.roomWait, retry: d.deps.Retry,
+			isVideo: d.deps.IsVideo, roots: roots, wait: d.roomWait, schedule: forVideos,
+			settings: d.deps.Settings, retry: d.deps.Retry,
 		}
 	}
 	return openQueue(ctx, l, photos, videos, d.cfg.WorkerCount(), log)

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,16 +26,6 @@ import (
 // leaves a state from which the next one goes on; what is in doubt stays where
 // it is (originalKept), with the reason in the ledger.
 
-// What becomes of an original, in the ledger's column of that name.
-const (
-	originalDue      = "due"      // to be moved or deleted
-	originalMoving   = "moving"   // nothing lay at original_to; what lies there is ours, if its content is the original's
-	originalDeleting = "deleting" // all was looked at, and it is about to go
-	originalMoved    = "moved"
-	originalDeleted  = "deleted"
-	originalKept     = "kept" // in doubt
-)
-
 const (
 	// originalsEvery is how often marked files are looked for.
 	originalsEvery = time.Second
@@ -59,16 +48,6 @@ type originals struct {
 	told    map[int64]string            // why a file waits
 }
 
-// marked is a file whose original is to be moved or deleted.
-type marked struct {
-	Record
-	original string
-	to       string // where it is moved to, once that is noted
-	outSize  sql.NullInt64
-	outMtime sql.NullInt64
-	root     root
-}
-
 // waitError is a reason to leave the original where it is for now, keepError
 // one to leave it for good.
 type waitError struct{ reason string }
@@ -88,17 +67,6 @@ func CheckOriginals(cfg *config.Config, asked bool) error {
 		}
 	}
 	return nil
-}
-
-// mark marks the original of a file that is done, if its folder asks for it
-// and there is an output. It is called in the transaction of that note.
-func mark(ctx context.Context, tx *sql.Tx, roots []root, rec Record) error {
-	r, ok := rootOf(roots, rec.Path)
-	if !ok || r.originals == "keep" {
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, "UPDATE files SET original = ? WHERE id = ? AND state = 'done' AND out <> ''", originalDue, rec.ID)
-	return err
 }
 
 // run handles the marked files until ctx is done.
@@ -390,42 +358,6 @@ func (o *originals) step(name string) {
 	if o.between != nil {
 		o.between(name)
 	}
-}
-
-// marked lists files whose originals are to be moved or deleted, from a number on.
-func (l *Ledger) marked(ctx context.Context, after int64) ([]marked, error) {
-	rows, err := l.db.QueryContext(ctx, "SELECT "+recordColumns+`, original, original_to, out_size, out_mtime_ns FROM files
-		WHERE original IN ('due', 'moving', 'deleting') AND state = 'done' AND id > ? ORDER BY id LIMIT ?`, after, originalsPage)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var page []marked
-	for rows.Next() {
-		var m marked
-		if m.Record, err = scanRecord(rows, &m.original, &m.to, &m.outSize, &m.outMtime); err != nil {
-			return nil, err
-		}
-		page = append(page, m)
-	}
-	return page, rows.Err()
-}
-
-// noteOriginal notes what is done with an original, or was. The error is an
-// *errUnread if the file has been queued anew meanwhile. Of one that has gone no
-// version is known any more, so that it is taken as new where it turns up again.
-func (l *Ledger) noteOriginal(ctx context.Context, m marked, what, to, reason string) error {
-	res, err := l.db.ExecContext(ctx, `UPDATE files SET original = ?1, original_to = ?2, reason = ?3,
-		size = iif(?1 IN ('moved', 'deleted'), -1, size)
-		WHERE id = ?4 AND state = 'done' AND size = ?5 AND mtime_ns = ?6 AND original IN ('due', 'moving', 'deleting')`,
-		what, to, shorten(reason), m.ID, m.Version.Size, m.Version.MtimeNS)
-	if err != nil {
-		return Transient(fmt.Errorf("ledger: original %s of file %d: %w", what, m.ID, err))
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 1 {
-		return err
-	}
-	return &errUnread{"the file has changed since it was done"}
 }
 
 // holds tells whether a regular file with this content lies at a path.
