@@ -11,6 +11,7 @@ import (
 // its unit and its range.
 type Config struct {
 	Watch    []Watch
+	Profiles map[string]Profile // nil = none
 	State    string
 	Workers  int // 0 = by the number of processors, see WorkerCount
 	Rescan   time.Duration
@@ -24,6 +25,7 @@ type Config struct {
 	Disk     Disk
 	Limits   Limits
 	Settle   Settle
+	Schedule Schedule
 	Log      Log
 	Paths    Paths
 }
@@ -101,6 +103,12 @@ type Limits struct {
 type Settle struct {
 	Quiet time.Duration // size and modification time unchanged for so long
 	Max   time.Duration // a file that is still changing after this is warned of
+}
+
+// Schedule is the hours of the day in which work is begun, see [ParseHours].
+type Schedule struct {
+	Photos string // "" = at any time
+	Videos string
 }
 
 // Log is the log's verbosity.

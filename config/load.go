@@ -107,6 +107,18 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 		cfg.Watch = watch
 		problems = append(problems, errs...)
 	}
+	if v.InConfig("profiles") {
+		for key, line := range lines {
+			if strings.HasPrefix(key, "profiles") {
+				origins[key] = inFile(file, line)
+			}
+		}
+		profiles, errs := parseProfiles(v.Get("profiles"))
+		problems = append(problems, errs...)
+		if len(profiles) > 0 {
+			cfg.Profiles = profiles
+		}
+	}
 	if len(problems) == 0 {
 		problems = cfg.problems()
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -15,7 +16,8 @@ type Setting struct {
 }
 
 // Settings lists every key with its value and origin, in the order of the
-// sample file; each watched folder gives the keys watch[N].in, watch[N].out, ….
+// sample file; each watched folder gives the keys watch[N].in, watch[N].out, …,
+// each profile those that it sets.
 // Passwords in URLs and the token are left out.
 func (c *Config) Settings(origins Origins) []Setting {
 	var out []Setting
@@ -33,6 +35,14 @@ func (c *Config) Settings(origins Origins) []Setting {
 		key := fmt.Sprintf("watch[%d]", i)
 		for _, o := range watchOptions {
 			add(key+"."+o.name, format(o.value(&w)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Profiles)) {
+		of := c.For(name)
+		for _, o := range options {
+			if _, set := c.Profiles[name][o.key]; set {
+				add("profiles."+name+"."+o.key, format(o.value(of)))
+			}
 		}
 	}
 	for _, o := range options {

@@ -71,6 +71,8 @@ func (c *checker) mapping(prefix string, n *yaml.Node) {
 		switch {
 		case key == "watch":
 			c.watch(value)
+		case key == "profiles":
+			c.profiles(value)
 		case !strings.Contains(name.Value, ".") && known(key):
 			if value.Tag == "!!null" {
 				c.add(value, key, "has no value; give one, or remove the line for the default")
@@ -126,7 +128,7 @@ func sections() []string {
 }
 
 func unknownKey(key string) string {
-	names := append([]string{"watch"}, sections()...)
+	names := append([]string{"watch", "profiles"}, sections()...)
 	for _, o := range options {
 		names = append(names, o.key)
 	}

@@ -18,6 +18,7 @@ func (c *Config) Validate() error { return errors.Join(c.problems()...) }
 func (c *Config) problems() []error {
 	v := &validation{}
 	v.watch(c.Watch)
+	v.profiles(c)
 	v.text("state", c.State)
 	v.span("workers", c.Workers, 0, 256)
 	v.between("rescan", c.Rescan, time.Second, 24*time.Hour)
@@ -43,6 +44,8 @@ func (c *Config) problems() []error {
 	}
 	v.between("settle.quiet", c.Settle.Quiet, 100*time.Millisecond, time.Hour)
 	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
+	v.hours("schedule.photos", c.Schedule.Photos)
+	v.hours("schedule.videos", c.Schedule.Videos)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	return v.problems
 }
@@ -152,6 +155,12 @@ func (v *validation) video(o Video) {
 	v.oneOf("video.grain", o.Grain, "match", "none")
 	v.oneOf("video.no_face", o.NoFace, "copy", "skip")
 	v.between("video.stall", o.Stall, 10*time.Second, time.Hour)
+}
+
+func (v *validation) hours(key, value string) {
+	if _, err := ParseHours(value); err != nil {
+		v.add(key, value, err.Error())
+	}
 }
 
 func (v *validation) text(key, value string) {

@@ -16,6 +16,8 @@ type Watch struct {
 	Include     []string // gitignore patterns of the files to take; none = all
 	Exclude     []string // gitignore patterns of files and folders that are passed over
 	Recursive   bool     // the folders below are watched too
+	Poll        bool     // inotify isn't used
+	Profile     string   // "" = none
 }
 
 func defaultWatch() Watch { return Watch{Originals: "keep", Recursive: true} }
@@ -43,6 +45,10 @@ var watchOptions = []watchOption{
 		func(w *Watch) any { return &w.Exclude }},
 	{"recursive", "Watch the folders below, too.",
 		func(w *Watch) any { return &w.Recursive }},
+	{"poll", "Only look each rescan, without inotify. Network shares are always polled.",
+		func(w *Watch) any { return &w.Poll }},
+	{"profile", "Name of a profile under profiles, whose settings count for this folder. Empty = none.",
+		func(w *Watch) any { return &w.Profile }},
 }
 
 func watchNames() []string {

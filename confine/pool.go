@@ -27,7 +27,7 @@ type Options struct {
 	// place; 0 = any number.
 	Calls int
 	// Grace is how long a cancelled call may take to end before its child is
-	// killed; 0 = 2 s.
+	// killed; 0 = 1.5 s, so that all is over within two.
 	Grace time.Duration
 	// StartTimeout is how long a child may take to be ready; 0 = 5 minutes.
 	StartTimeout time.Duration
@@ -36,7 +36,7 @@ type Options struct {
 }
 
 const (
-	defaultGrace        = 2 * time.Second
+	defaultGrace        = 1500 * time.Millisecond
 	defaultStartTimeout = 5 * time.Minute
 	// tries is how often a call is begun whose child crashes.
 	tries = 2

@@ -81,22 +81,17 @@ func (r reader) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// identify notes the content of the version that is in work, which is read for
-// it at most once, and the settings it is worked on with.
-func (l *Ledger) identify(ctx context.Context, rec *Record, settings string) error {
-	if rec.Content != "" && rec.Settings == settings {
-		return nil
+// identify fills in the content of the version that is in work, which is read
+// unless that was noted before, and the settings it is worked on with.
+func identify(ctx context.Context, rec *Record, settings string) (err error) {
+	rec.Settings = settings
+	if rec.Content == "" {
+		rec.Content, err = hashFile(ctx, rec.Path, rec.Version)
 	}
-	content := rec.Content
-	if content == "" {
-		var err error
-		if content, err = hashFile(ctx, rec.Path, rec.Version); err != nil {
-			return err
-		}
-	}
-	return l.describe(ctx, rec, content, settings)
+	return err
 }
 
+// describe notes the content and the settings.
 func (l *Ledger) describe(ctx context.Context, rec *Record, content, settings string) error {
 	err := l.move(ctx, rec.ID, "describe", "UPDATE files SET content = ?, settings = ? WHERE id = ?", content, settings, rec.ID)
 	if err != nil {

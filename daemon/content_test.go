@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"restored/config"
 )
 
 // touch gives a file another modification time.
@@ -172,7 +174,10 @@ func TestContentIsReadOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.identify(t.Context(), &rec, "x"); err != nil {
+	if err := identify(t.Context(), &rec, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.start(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}
 	s.put("a.jpg", "two")
@@ -180,7 +185,7 @@ func TestContentIsReadOnce(t *testing.T) {
 	if err != nil || rec.Content == "" || rec.Settings != "x" {
 		t.Fatalf("noted: %+v, %v", rec, err)
 	}
-	if err := l.identify(t.Context(), &rec, "y"); err != nil { // nothing is read
+	if err := identify(t.Context(), &rec, "y"); err != nil { // nothing is read
 		t.Fatal(err)
 	}
 	var unread *errUnread
@@ -381,5 +386,41 @@ func TestProcessRedo(t *testing.T) {
 	}
 	if n, err := l.Stale(t.Context(), func(string) string { return "3" }); err != nil || n != 2 {
 		t.Errorf("%d stale, %v", n, err)
+	}
+}
+
+// TestProfiles: each root's files are worked on with its profile; the same
+// content under another profile is work of its own.
+func TestProfiles(t *testing.T) {
+	s := newSite(t)
+	s.with = "settings "
+	s.cfg.Profiles = map[string]config.Profile{"archive": {"restore.blend": "0.5"}}
+	other := filepath.Join(filepath.Dir(s.in), "in2")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Watch = append(s.cfg.Watch, config.Watch{In: other, Out: s.out + "2", Originals: "keep", Recursive: true, Profile: "archive"})
+	p, f := &proc{}, &films{segments: 1}
+	s.films = f
+	s.cfg.Workers = 1
+	stop := s.start(p)
+	for _, name := range []string{"a.jpg", "../in2/b.jpg", "film.mp4", "../in2/other.mp4"} {
+		s.put(name, strings.TrimLeft(filepath.Ext(name), "."))
+		s.done(name)
+	}
+	stop()
+	if p.total() != 2 || p.jobs[0].Profile != "" || p.jobs[1].Profile != "archive" {
+		t.Errorf("jobs %+v", p.jobs)
+	}
+	if calls := f.called(); len(calls) != 2*len(steps(1)) {
+		t.Errorf("%d steps of films, want %d", len(calls), 2*len(steps(1)))
+	}
+	for _, c := range f.called() {
+		if want := map[string]string{"film.mp4": "", "other.mp4": "archive"}[c.film]; c.job.Profile != want {
+			t.Errorf("%s, %s: profile %q", c.film, c.name, c.job.Profile)
+		}
+	}
+	if r := s.records()["../in2/b.jpg"]; r.DoneSettings != "settings archive" {
+		t.Errorf("%+v", r)
 	}
 }

@@ -303,7 +303,7 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 	if err != nil {
 		return fmt.Errorf("the daemon: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // it was only read
 	if resp.StatusCode != http.StatusOK {
 		return refusal(resp)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -94,6 +95,43 @@ func TestPause(t *testing.T) {
 	stop = s.start(p)
 	wait(t, "the others", func() bool { return p.total() == 4 && countsOf(t, s)[Done] == 4 })
 	stop()
+}
+
+// TestClockWasAhead: what was queued by a clock that was ahead isn't waited for
+// until then.
+func TestClockWasAhead(t *testing.T) {
+	s := newSite(t)
+	s.retry = func(int) time.Duration { return time.Hour }
+	p := &proc{}
+	p.before = func(_ context.Context, job Job) error {
+		if p.count(filepath.Base(job.In)) == 1 && filepath.Base(job.In) == "later.jpg" {
+			return Transient(errors.New("GPU lost"))
+		}
+		return nil
+	}
+	stop := s.start(p)
+	s.put("later.jpg", "x")
+	wait(t, "the first try", func() bool { return p.count("later.jpg") == 1 && countsOf(t, s)[Queued] == 1 })
+	if _, err := s.dial().Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.put("a.jpg", "x")
+	wait(t, "two that wait", func() bool { return countsOf(t, s)[Queued] == 2 })
+	stop()
+	l := s.ledger()
+	_, err := l.db.Exec(`UPDATE river_job SET scheduled_at = datetime(scheduled_at, '+10 years') WHERE state <> 'completed'`)
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	off := s.alone()
+	if _, err := off.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := off.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.start(p)
+	wait(t, "both", func() bool { return s.output("a.jpg") != "" && s.output("later.jpg") != "" })
 }
 
 // TestPauseWhileWorking: what is in work ends; resumed at the running daemon,
@@ -396,7 +434,7 @@ func FuzzControl(f *testing.F) {
 	f.Add("POST", "jobs/1/cancel", "")
 	f.Add("GET", "jobs/99999999999999999999", "")
 	f.Fuzz(func(t *testing.T, method, path, query string) {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Method, r.URL.Path, r.URL.RawQuery = method, "/v1/"+path, query
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)

@@ -30,10 +30,10 @@ type Deps struct {
 	IsVideo   func(name string) bool      // by the name alone; goes with Videos
 
 	// Settings is a fingerprint of all that shapes an output beside its input,
-	// for photos or videos. It is kept with each finished file, so that those can
+	// with a profile, for photos or videos. It is kept with each finished file, so that those can
 	// be told that were made with others. nil or "" = not known, and no file gets
 	// a copy of another's output.
-	Settings func(video bool) string
+	Settings func(profile string, video bool) string
 
 	// Check decodes an output, before its original is moved or deleted; needed
 	// where a watched folder asks for that.
@@ -73,6 +73,7 @@ type Daemon struct {
 	beat      atomic.Pointer[time.Time]   // when the watcher was last seen alive
 	rename    func(from, to string) error // of originals; tests set it
 	between   func(step string)           // see originals; tests set it
+	now       func() time.Time
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
@@ -96,7 +97,7 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 		return nil, errors.New("daemon: Check is needed where originals aren't kept")
 	}
 	if deps.Settings == nil {
-		deps.Settings = func(bool) string { return "" }
+		deps.Settings = func(string, bool) string { return "" }
 	}
 	if deps.Retry == nil {
 		deps.Retry = retryDelay
@@ -106,7 +107,7 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	}
 	return &Daemon{
 		cfg: cfg, deps: deps, attempts: maxAttempts, free: freeSpace, roomWait: roomWait, stall: cfg.Video.Stall,
-		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)), rename: renameNew,
+		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)), rename: renameNew, now: time.Now,
 	}, nil
 }
 
@@ -143,7 +144,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.stale(ctx, ledger, roots); err != nil {
+	if err := errors.Join(d.stale(ctx, ledger, roots), queue.wake(ctx)); err != nil {
 		return err
 	}
 	back, err := queue.recover(ctx)
@@ -208,13 +209,23 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 // open makes the workers and their queue.
 func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, error) {
 	log, guard := d.deps.Log, room{d.reserve, d.free}
+	forPhotos, err := d.schedule("schedule.photos", d.cfg.Schedule.Photos)
+	if err != nil {
+		return nil, err
+	}
+	forVideos, err := d.schedule("schedule.videos", d.cfg.Schedule.Videos)
+	if err != nil {
+		return nil, err
+	}
 	photos := &worker{
-		ledger: l, processor: d.deps.Processor, settings: d.deps.Settings, roots: roots, room: guard, wait: d.roomWait,
+		schedule: forPhotos,
+		ledger:   l, processor: d.deps.Processor, settings: d.deps.Settings, roots: roots, room: guard, wait: d.roomWait,
 		timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
 	}
 	var videos *videoWorker
 	if d.deps.Videos != nil {
 		videos = &videoWorker{
+			schedule: forVideos,
 			videoRunner: &videoRunner{
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
 			},
@@ -259,7 +270,7 @@ func (d *Daemon) watcher(ctx context.Context, roots []root, state string, l *Led
 	w := &watcher{
 		roots: roots, skip: filepath.Clean(state), takes: d.takes, ledger: l, take: q.enqueue,
 		rescan: d.cfg.Rescan, settle: newSettle(d.cfg.Settle.Quiet, d.cfg.Settle.Max, maxWaiting), writers: newWriters(), log: log,
-		watched: map[string]bool{}, touched: map[string]struct{}{},
+		on: FilesystemOf, watched: map[string]folderID{}, polled: map[string]bool{}, touched: map[string]struct{}{},
 	}
 	w.beat = func() {
 		now := time.Now()

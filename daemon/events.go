@@ -156,7 +156,7 @@ func (c *Client) Watch(ctx context.Context, tell func(Event) error) error {
 	if err != nil {
 		return fmt.Errorf("the daemon: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // it was only read
 	if resp.StatusCode != http.StatusOK {
 		return refusal(resp)
 	}

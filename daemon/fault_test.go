@@ -177,7 +177,7 @@ func TestJobTimeout(t *testing.T) {
 	s := newSite(t)
 	l := s.ledger()
 	defer l.Close()
-	w := &worker{ledger: l, settings: func(bool) string { return "" }, timeout: 50 * time.Millisecond, attempts: 1, retry: s.retry, log: s.daemon(&proc{}).deps.Log,
+	w := &worker{ledger: l, settings: func(string, bool) string { return "" }, timeout: 50 * time.Millisecond, attempts: 1, retry: s.retry, log: s.daemon(&proc{}).deps.Log,
 		room: room{reserveOf(0), freeSpace},
 		processor: processorFunc(func(ctx context.Context, _ Job) (Result, error) {
 			<-ctx.Done()

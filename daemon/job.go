@@ -22,6 +22,8 @@ type Job struct {
 	In  string // absolute path of the original; never written
 	Out string // absolute path of the output; its folder exists
 
+	Profile string // of the watched folder, "" = none
+
 	// Overwrite tells that what lies at Out, if anything does, was written
 	// for an earlier version of this file (or by an interrupted try) and may
 	// be replaced. Where it is false nothing lay there, and an output that

@@ -148,7 +148,7 @@ func TestKillsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 1; i <= maxCrashes; i++ {
-		if err := l.start(t.Context(), rec.ID); err != nil {
+		if err := l.start(t.Context(), rec); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Close(); err != nil { // as a kill would

@@ -44,10 +44,10 @@ func unmake(ctx context.Context, tx *sql.Tx, id int64) error {
 	return err
 }
 
-// start: queued → running.
-func (l *Ledger) start(ctx context.Context, id int64) error {
-	return l.move(ctx, id, "start", `UPDATE files SET state = 'running', reason = '', attempts = attempts + 1,
-		started_ms = ?, finished_ms = 0 WHERE id = ?`, now(), id)
+// start: queued → running, with the record's content and settings.
+func (l *Ledger) start(ctx context.Context, rec Record) error {
+	return l.move(ctx, rec.ID, "start", `UPDATE files SET state = 'running', reason = '', attempts = attempts + 1,
+		started_ms = ?, finished_ms = 0, content = ?, settings = ? WHERE id = ?`, now(), rec.Content, rec.Settings, rec.ID)
 }
 
 // requeue: running → queued, for another try. A try that was only interrupted

@@ -43,6 +43,7 @@ type site struct {
 	tries   int    // 0 = maxAttempts
 	with    string // the settings
 	redo    bool
+	now     func() time.Time
 	check   func(context.Context, string) error
 	exdev   bool // originals lie on another filesystem than where they are moved to
 	outName func(string) string
@@ -98,7 +99,7 @@ func isVideo(name string) bool { return strings.HasSuffix(name, ".mp4") }
 func (s *site) daemon(p Processor) *Daemon {
 	s.t.Helper()
 	deps := Deps{
-		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, DeleteOriginals: true, Check: s.check, Settings: func(bool) string { return s.with }, Retry: s.retry, Drain: s.drain,
+		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, DeleteOriginals: true, Check: s.check, Settings: func(profile string, _ bool) string { return s.with + profile }, Retry: s.retry, Drain: s.drain,
 		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if s.films != nil {
@@ -107,6 +108,9 @@ func (s *site) daemon(p Processor) *Daemon {
 	d, err := New(&s.cfg, deps)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if s.now != nil {
+		d.now = s.now
 	}
 	if s.exdev {
 		d.rename = exdev

@@ -132,11 +132,16 @@ func (o *originals) pass(ctx context.Context) (good bool) {
 			break
 		}
 		last = page[len(page)-1].ID
-		paths := make([]string, len(page))
-		for i, m := range page {
-			paths[i] = m.Path
+		var paths []string
+		for _, m := range page {
+			if _, err := os.Lstat(m.Path); err == nil {
+				paths = append(paths, m.Path)
+			}
 		}
-		written := o.writers.of(paths)
+		var written map[string]bool
+		if len(paths) > 0 {
+			written = o.writers.of(paths)
+		}
 		for _, m := range page {
 			err := o.handle(ctx, m, written[m.Path])
 			if err != nil && ctx.Err() == nil {
@@ -161,11 +166,11 @@ func (o *originals) tell(ctx context.Context, m marked, err error) {
 }
 
 // handle takes one original as far as it goes. What is in doubt is noted, and
-// is no error.
+// is no error; what has to wait is one.
 func (o *originals) handle(ctx context.Context, m marked, written bool) error {
 	var ok bool
 	if m.root, ok = rootOf(o.roots, m.Path); !ok {
-		return nil // of a folder that is not watched now
+		return &waitError{"it lies in no watched folder any more"}
 	}
 	_, err := os.Lstat(m.Path)
 	switch {
@@ -177,13 +182,9 @@ func (o *originals) handle(ctx context.Context, m marked, written bool) error {
 		err = o.present(ctx, m)
 	}
 	var keep *keepError
-	var unread *errUnread
 	if errors.As(err, &keep) {
 		o.log.WarnContext(ctx, "original stays where it is", "file", m.Path, "stage", "originals", "reason", keep.reason)
 		return o.ledger.noteOriginal(ctx, m, originalKept, "", keep.reason)
-	}
-	if errors.As(err, &unread) {
-		return nil // it has changed, and the scan finds it
 	}
 	return err
 }
@@ -198,12 +199,15 @@ func (o *originals) gone(ctx context.Context, m marked) error {
 	case originalDeleting:
 		return o.end(ctx, m, originalDeleted)
 	case originalMoving:
-		if ok, err := holds(ctx, m.to, m.DoneContent); err != nil || !ok {
+		ok, err := holds(ctx, m.to, m.DoneContent)
+		if err != nil {
 			return err
 		}
-		return o.end(ctx, m, originalMoved)
+		if ok {
+			return o.end(ctx, m, originalMoved)
+		}
 	}
-	return nil
+	return &waitError{"it is not there"}
 }
 
 // present handles an original that is there.

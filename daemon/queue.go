@@ -257,6 +257,9 @@ func (q *queue) recover(ctx context.Context) (int, error) {
 		if err := q.recoverVideos(ctx, tx); err != nil {
 			return err
 		}
+		if err := recoverClock(ctx, tx); err != nil {
+			return err
+		}
 		return q.adopt(ctx, tx)
 	})
 	if err == nil {
@@ -266,6 +269,18 @@ func (q *queue) recover(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("queue: recover: %w", err)
 	}
 	return len(list), nil
+}
+
+// farAhead is farther than any wait for another try.
+const farAhead = "+3 hours"
+
+// recoverClock has jobs done that a clock which was ahead has put into the
+// future.
+func recoverClock(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `UPDATE river_job SET scheduled_at = datetime('now', 'subsec')
+		WHERE state = 'available' AND scheduled_at > datetime('now', 'subsec')
+		OR state IN ('retryable', 'scheduled') AND scheduled_at > datetime('now', 'subsec', ?)`, farAhead)
+	return err
 }
 
 // adopt makes a job for each queued file that has none.

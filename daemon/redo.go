@@ -92,10 +92,11 @@ func (l *Ledger) donePage(ctx context.Context, after int64) ([]Record, error) {
 // them where that was asked for.
 func (d *Daemon) stale(ctx context.Context, l *Ledger, roots []root) error {
 	settings := func(path string) string {
-		if _, ok := rootOf(roots, path); !ok {
+		r, ok := rootOf(roots, path)
+		if !ok {
 			return ""
 		}
-		return d.deps.Settings(d.deps.IsVideo != nil && d.deps.IsVideo(path))
+		return d.deps.Settings(r.profile, d.deps.IsVideo != nil && d.deps.IsVideo(path))
 	}
 	if d.deps.Redo {
 		n, err := l.redo(ctx, settings)

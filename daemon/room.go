@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"restored/config"
 )
 
@@ -27,15 +25,8 @@ type space struct {
 
 // freeSpace asks the system about the filesystem that a folder lies on.
 func freeSpace(dir string) (space, error) {
-	var at unix.Stat_t
-	if err := unix.Stat(dir, &at); err != nil {
-		return space{}, &os.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	var of unix.Statfs_t
-	if err := unix.Statfs(dir, &of); err != nil {
-		return space{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	return space{at.Dev, int64(of.Bavail) * of.Bsize}, nil
+	f, err := FilesystemOf(dir)
+	return space{f.Device, f.Free}, err
 }
 
 // need is what some work will write below a folder, which may not exist yet.

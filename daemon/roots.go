@@ -17,6 +17,8 @@ type root struct {
 	filter
 	in, out   string
 	outName   func(rel string) string
+	poll      bool   // no inotify
+	profile   string // "" = none
 	originals string // keep, move or delete
 	to        string // where they are moved to
 }
@@ -36,7 +38,7 @@ func openRoots(watch []config.Watch, state string, outName func(string) string) 
 		if err != nil {
 			return nil, fmt.Errorf("watch[%d].in: %w", i, err)
 		}
-		roots[i] = root{filter: newFilter(w.Recursive, w.Include, w.Exclude), in: in, outName: outName, originals: w.Originals}
+		roots[i] = root{filter: newFilter(w.Recursive, w.Include, w.Exclude), in: in, outName: outName, poll: w.Poll, profile: w.Profile, originals: w.Originals}
 	}
 	for i, w := range watch {
 		out, err := resolve(w.Out)

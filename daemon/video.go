@@ -36,6 +36,8 @@ type VideoJob struct {
 	Out  string // absolute path of the output by the name of the input
 	Work string // folder for what the steps leave for each other; exists
 
+	Profile string // of the watched folder, "" = none
+
 	// Careful is set when a step is tried again because it got no further: one
 	// decoder thread, and whatever else may help.
 	Careful bool

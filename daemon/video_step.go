@@ -30,6 +30,7 @@ type step struct {
 	top     string // the folder below which missing folders may be made
 	force   bool   // an existing output may be replaced whosever it is
 
+	profile  string
 	settings string // what it is worked on with, see Deps.Settings
 }
 
@@ -128,7 +129,7 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 		}
 		return VideoJob{}, Transient(err)
 	}
-	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.out, Work: st.work}
+	job := VideoJob{ID: st.rec.ID, In: st.rec.Path, Out: st.out, Work: st.work, Profile: st.profile}
 	if st.video.stage == stagePlan {
 		if err := os.MkdirAll(job.Work, 0o750); err != nil {
 			return VideoJob{}, fmt.Errorf("work folder: %w", err)
@@ -155,7 +156,10 @@ func (r *videoRunner) begin(ctx context.Context, st step) (VideoJob, error) {
 // known identifies the video, and provides the output that is there for the
 // same content.
 func (r *videoRunner) known(ctx context.Context, st step) (outcome, error) {
-	if err := r.ledger.identify(ctx, &st.rec, st.settings); err != nil {
+	if err := identify(ctx, &st.rec, st.settings); err != nil {
+		return outcome{}, err
+	}
+	if err := r.ledger.describe(ctx, &st.rec, st.rec.Content, st.settings); err != nil {
 		return outcome{}, err
 	}
 	found, err := r.ledger.twin(ctx, st.rec, st.out)

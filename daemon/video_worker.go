@@ -43,7 +43,8 @@ func (w *stepWorker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 type videoWorker struct {
 	*videoRunner
 	isVideo  func(name string) bool
-	settings func(video bool) string
+	schedule schedule
+	settings func(profile string, video bool) string
 	roots    []root
 	wait     time.Duration // before room is looked for again
 	retry    func(attempt int) time.Duration
@@ -69,13 +70,20 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 	}
 	st.try = row.Attempt
 	j := stepJob{st, row, river.ClientFromContext[*sql.Tx](ctx), complete, w.logStep(st).With("job", row.ID)}
+	if wait, why := w.schedule.wait(); wait > 0 {
+		j.log.DebugContext(ctx, "video waits for its hours", "wait", wait.String())
+		if err := w.ledger.holdStep(ctx, j.step, why); err != nil {
+			return err
+		}
+		return river.JobSnooze(wait)
+	}
 	began := time.Now()
 	var end outcome
 	r, ok := rootOf(w.roots, st.rec.Path)
 	if !ok {
 		err = &errUnread{"the file lies in no watched folder any more"}
 	} else if j.out, err = r.plan(st.rec.Path); err == nil {
-		j.top, j.settings = r.out, w.settings(true)
+		j.top, j.profile, j.settings = r.out, r.profile, w.settings(r.profile, true)
 		var leave func()
 		end, leave, err = w.do(ctx, j.step)
 		defer leave()

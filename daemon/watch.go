@@ -5,12 +5,15 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -41,7 +44,9 @@ type watcher struct {
 
 	events  *fsnotify.Watcher // nil = only scans
 	add     func(dir string) error
-	watched map[string]bool     // folders with an inotify watch
+	on      func(dir string) (Filesystem, error)
+	watched map[string]folderID // folders with an inotify watch
+	polled  map[string]bool     // names of filesystems that are polled, and told
 	touched map[string]struct{} // paths of events not looked into yet
 	full    bool                // a full scan is due
 	scarce  bool                // the limit of inotify has been met, and told
@@ -107,7 +112,7 @@ func (w *watcher) alive() {
 // touch remembers an event's path and tells whether it is the first since the
 // last look. Events of files that are waited for bring nothing new.
 func (w *watcher) touch(e fsnotify.Event) bool {
-	if w.watched[e.Name] && e.Has(fsnotify.Remove|fsnotify.Rename) {
+	if e.Has(fsnotify.Remove | fsnotify.Rename) {
 		delete(w.watched, e.Name) // fsnotify has forgotten it too
 	}
 	if w.full || w.settle.waits(e.Name) || ignored(filepath.Base(e.Name)) {
@@ -135,10 +140,12 @@ func (w *watcher) examine(ctx context.Context) {
 	w.full = false
 	clear(w.touched)
 	if w.events != nil {
-		clear(w.watched) // what fsnotify says is the truth
-		for _, dir := range w.events.WatchList() {
-			w.watched[dir] = true
-		}
+		list := w.events.WatchList() // what fsnotify says is the truth
+		slices.Sort(list)
+		maps.DeleteFunc(w.watched, func(dir string, _ folderID) bool {
+			_, found := slices.BinarySearch(list, dir)
+			return !found
+		})
 	}
 	for _, r := range w.roots {
 		w.scan(ctx, r.in)
@@ -171,7 +178,7 @@ func (w *watcher) scan(ctx context.Context, dir string) {
 		return
 	}
 	// The watch is set first, so that nothing that comes meanwhile is missed.
-	w.observe(ctx, dir)
+	w.observe(ctx, r, dir)
 	for _, folder := range w.scanFolder(ctx, dir) {
 		w.scan(ctx, folder)
 	}
@@ -216,15 +223,31 @@ func (w *watcher) scanFolder(ctx context.Context, dir string) (folders []string)
 	}
 }
 
-// observe sets the inotify watch of a folder, once.
-func (w *watcher) observe(ctx context.Context, dir string) {
-	if w.add == nil || w.watched[dir] {
+// folderID tells a folder from another one that is mounted over it or was put
+// in its place.
+type folderID struct{ device, inode uint64 }
+
+// observe sets the inotify watch of a folder, once, and again where another
+// folder lies there now.
+func (w *watcher) observe(ctx context.Context, r root, dir string) {
+	if w.add == nil || r.poll {
 		return
+	}
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil {
+		return // the scan will say
+	}
+	id := folderID{st.Dev, st.Ino}
+	if w.watched[dir] == id || w.shared(ctx, dir) {
+		return
+	}
+	if _, ok := w.watched[dir]; ok && w.events != nil {
+		_ = w.events.Remove(dir) // of the one before; gone already, perhaps
 	}
 	err := w.add(dir)
 	switch {
 	case err == nil:
-		w.watched[dir] = true
+		w.watched[dir] = id
 	case errors.Is(err, syscall.ENOSPC):
 		if !w.scarce {
 			w.scarce = true
@@ -235,6 +258,20 @@ func (w *watcher) observe(ctx context.Context, dir string) {
 	case !errors.Is(err, fs.ErrNotExist):
 		w.log.WarnContext(ctx, "folder not watched: only scanned", "file", dir, "error", err)
 	}
+}
+
+// shared tells whether a folder lies on a network share, which is polled: what
+// other machines write there gives no event.
+func (w *watcher) shared(ctx context.Context, dir string) bool {
+	f, err := w.on(dir)
+	if err != nil || !f.Network {
+		return false
+	}
+	if !w.polled[f.Name] {
+		w.polled[f.Name] = true
+		w.log.InfoContext(ctx, "network share: folders on it are polled", "file", dir, "filesystem", f.Name, "rescan", w.rescan.String())
+	}
+	return true
 }
 
 // candidate tells whether a file is one to take: regular, with a name
@@ -260,7 +297,7 @@ func (w *watcher) lookAgain(ctx context.Context) {
 	now := time.Now()
 	var files []foundFile
 	for _, path := range w.settle.due(now) {
-		info, err := os.Lstat(path)
+		info, err := freshInfo(path)
 		if err != nil || !w.candidate(path, info) {
 			w.settle.forget(path)
 			continue
@@ -278,6 +315,22 @@ func (w *watcher) lookAgain(ctx context.Context) {
 	if w.full && len(w.settle.files) <= w.settle.limit/2 {
 		w.examine(ctx)
 	}
+}
+
+// freshInfo is Lstat, but of a file that was opened where it can be: NFS and SMB
+// keep what they know of a file for seconds to a minute and ask their server
+// when it is opened. Without that a file that grows elsewhere looks quiet.
+func freshInfo(path string) (fs.FileInfo, error) {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return info, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return info, nil //nolint:nilerr // the work will say what is wrong
+	}
+	defer f.Close()
+	return f.Stat()
 }
 
 // handSettled queues the settled files but for those that some process has

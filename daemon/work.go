@@ -20,6 +20,7 @@ type task struct {
 	force bool   // an existing output may be replaced whosever it is, and nothing is made of what is there
 
 	settings string // what it is worked on with, see Deps.Settings
+	profile  string
 }
 
 // try gives the file what is there for the same content, or claims the output and runs the processor on a queued file, which is
@@ -29,11 +30,11 @@ func (l *Ledger) try(ctx context.Context, p Processor, t task) (Result, error) {
 	if err := unchanged(t.rec); err != nil {
 		return Result{}, err
 	}
-	if err := l.start(ctx, t.rec.ID); err != nil {
-		return Result{}, Transient(err)
-	}
-	if err := l.identify(ctx, &t.rec, t.settings); err != nil {
+	if err := identify(ctx, &t.rec, t.settings); err != nil {
 		return Result{}, err
+	}
+	if err := l.start(ctx, t.rec); err != nil {
+		return Result{}, Transient(err)
 	}
 	if !t.force {
 		if res, ok, err := l.tryTwin(ctx, t); ok || err != nil {
@@ -48,16 +49,21 @@ func (l *Ledger) try(ctx context.Context, p Processor, t task) (Result, error) {
 		return Result{}, err
 	}
 	res, err := call(ctx, p, Job{
-		ID: t.rec.ID, In: t.rec.Path, Out: t.out, Overwrite: overwrite,
+		ID: t.rec.ID, In: t.rec.Path, Out: t.out, Profile: t.profile, Overwrite: overwrite,
 		Claim: func(ctx context.Context, out string) (bool, error) {
 			return l.claim(ctx, t.rec.ID, out, t.force)
 		},
 	})
-	if err != nil && ctx.Err() == nil {
-		// An input that was replaced or vanished meanwhile explains any error.
-		if changed := unchanged(t.rec); changed != nil {
-			return Result{}, changed
-		}
+	if ctx.Err() != nil {
+		return res, err
+	}
+	changed := unchanged(t.rec)
+	switch {
+	case changed == nil:
+	case err != nil: // an input that was replaced or vanished meanwhile explains any error
+		return Result{}, changed
+	default: // the output may be of another content than that which was read before
+		err = l.describe(ctx, &t.rec, "", t.settings)
 	}
 	return res, err
 }
@@ -116,7 +122,7 @@ func (l *Ledger) Process(ctx context.Context, p Processor, in, out string, o Pro
 	if err != nil || skipped {
 		return rec, skipped, err
 	}
-	res, err := l.try(ctx, p, task{rec, out, filepath.Dir(out), o.Force, o.Settings})
+	res, err := l.try(ctx, p, task{rec: rec, out: out, top: filepath.Dir(out), force: o.Force, settings: o.Settings})
 	_, err = l.end(ctx, rec.ID, res, err, false, nil)
 	fresh, _, lookErr := l.byID(context.WithoutCancel(ctx), rec.ID)
 	if lookErr != nil {

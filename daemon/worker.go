@@ -17,7 +17,8 @@ type worker struct {
 	river.WorkerDefaults[photoArgs]
 	ledger    *Ledger
 	processor Processor
-	settings  func(video bool) string
+	schedule  schedule
+	settings  func(profile string, video bool) string
 	roots     []root
 	timeout   time.Duration
 	attempts  int // the most tries of a file
@@ -54,6 +55,13 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 	}
 	if rec.State == Done || rec.State == Failed {
 		return nil // noted before a crash, or while the job was waiting
+	}
+	if wait, why := w.schedule.wait(); wait > 0 {
+		log.DebugContext(ctx, "photo waits for its hours", "wait", wait.String())
+		if err := w.ledger.requeue(ctx, rec.ID, why, true); err != nil {
+			return err
+		}
+		return river.JobSnooze(wait)
 	}
 	var none *noRoomError
 	if err := w.hasRoom(rec); errors.As(err, &none) {
@@ -105,7 +113,7 @@ func (w *worker) try(ctx context.Context, rec Record) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out, settings: w.settings(false)})
+	return w.ledger.try(ctx, w.processor, task{rec: rec, out: out, top: r.out, profile: r.profile, settings: w.settings(r.profile, false)})
 }
 
 func (w *worker) report(ctx context.Context, log *slog.Logger, state State, res Result, err error, job *river.Job[photoArgs]) {

@@ -19,8 +19,10 @@ const (
 	// stillBlock is the mean change of a block of an aligned crop (see steadyBlock) from
 	// one picture to the next, on the scale of 0 to 1, below which the face holds still there.
 	stillBlock = 1.5 / 255
-	// stillPoint is how little the picture about a landmark moves, in pixels of
-	// the crop, where there is no motion.
+	// stillFace is the mean change of the luma in a face's box, on the scale of
+	// 0 to 255, below which there is no motion, unless stillPoint says otherwise: how
+	// far the picture about a landmark may shift, in pixels of the crop.
+	stillFace  = 0.5
 	stillPoint = 0.25
 	// compareSize is the side of the crops that are compared.
 	compareSize = 512
@@ -35,8 +37,9 @@ type Comparison struct {
 	// middle of the face that hold still in the original.
 	FlickerIn  float64 `json:"flicker_in"`
 	FlickerOut float64 `json:"flicker_out"`
-	// Jump is the largest step of a landmark between two pictures about which
-	// nothing moves, in pixels of the 512×512 crop; Still is how many such steps there were.
+	// Jump is the largest step of a landmark between two pictures in which neither
+	// the face nor what is about the landmark moves, in pixels of the 512×512 crop; Still is
+	// how many such steps there were.
 	Jump  float64 `json:"jump"`
 	Still int64   `json:"still"`
 	// Outside is the PSNR of the luma, in dB, where no face is: of the restored video
@@ -101,8 +104,8 @@ type meter struct {
 // A look is one face in one picture of both videos.
 type look struct {
 	in, out   []float32
-	luma      *image.Gray // of the original
-	side      float64     // of the face's box
+	luma      *image.Gray // of the original, about the box
+	box       image.Rectangle
 	landmarks [5]detect.Point
 	scale     float64 // of the crop, in its pixels a square pixel
 }
@@ -168,7 +171,7 @@ func (m *meter) look(a, b *frame.Planar, box image.Rectangle, landmarks [5]detec
 	if err != nil || !ok {
 		return nil, err
 	}
-	l := &look{side: float64(box.Dx()), landmarks: landmarks, scale: s.Scale()}
+	l := &look{box: box, landmarks: landmarks, scale: s.Scale()}
 	to := m.g.toCrop(s)
 	if l.in, err = align.WarpAffine(a, to, compareSize); err != nil {
 		return nil, err
@@ -199,9 +202,11 @@ func (m *meter) pair(a, b *look) {
 			m.c.FlickerOut += float64(blockChange(a.out, b.out, compareSize, x, y))
 		}
 	}
+	if change(a.luma, b.luma, a.box) > stillFace {
+		return
+	}
 	for i, p := range a.landmarks {
-		moved, known := motion(a.luma, b.luma, p.X, p.Y, motionPatch*a.side)
-		if !known || moved*a.scale > stillPoint {
+		if moved, known := motion(a.luma, b.luma, p.X, p.Y, motionPatch*float64(a.box.Dx())); known && moved*a.scale > stillPoint {
 			continue
 		}
 		q := b.landmarks[i]

@@ -31,9 +31,15 @@ const openFiles = 1024
 // confined is an engine in child processes, so that a file that crashes a
 // native library costs itself only. This process holds nothing native.
 type confined struct {
-	pool  *confine.Pool
-	hello jobHello // the first child's
-	log   *slog.Logger
+	pool    *confine.Pool
+	hello   jobHello // the first child's
+	log     *slog.Logger
+	profile string // "" = none
+}
+
+// of is the engine for a profile, in the same children.
+func (e *confined) of(profile string) engine {
+	return &confined{e.pool, e.hello, e.log, profile}
 }
 
 // openConfined starts the first child, which tells what it works with. The
@@ -69,7 +75,7 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 	if hello.Fallback != "" {
 		log.Info("no GPU is used", "reason", hello.Fallback)
 	}
-	return &confined{pool, hello, log}, nil
+	return &confined{pool: pool, hello: hello, log: log}, nil
 }
 
 // allocator makes glibc give memory back: without it each of dozens of threads
@@ -90,6 +96,7 @@ func (e *confined) close() error { return e.pool.Close() }
 // do has a child do a call on the file name. What it leaves behind where it is
 // killed lies in the work folder and in that of the output.
 func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim pipeline.Claim, tell pipeline.Tell) (r jobResult, err error) {
+	a.Profile = e.profile
 	call := confine.Call{Kind: kind, Name: name, Args: a}
 	if tell != nil {
 		call.Tell = func(body json.RawMessage) {

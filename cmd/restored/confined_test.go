@@ -154,6 +154,42 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
+// TestConfinedProfile: the same photo with and without a profile, in one child.
+func TestConfinedProfile(t *testing.T) {
+	dir := t.TempDir()
+	if err := samplePhotos(deps(t), dir); err != nil {
+		t.Fatal(err)
+	}
+	cfg := realConfig(t)
+	cfg.Profiles = map[string]config.Profile{"half": {"restore.blend": "0.5"}, "int8": {"restore.model": "pltrans-s-int8"}}
+	e := openReal(t, cfg, slog.DiscardHandler)
+	settings, err := settingsOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs, prints := map[string]bool{}, map[string]bool{}
+	models := map[string]string{}
+	for _, profile := range []string{"", "half", "int8", "half", ""} {
+		out := filepath.Join(dir, "out-"+profile+".jpg")
+		r, err := e.of(profile).Photo(t.Context(), filepath.Join(dir, "in", "face.jpg"), out, allow)
+		if err != nil || r.Status != "restored" {
+			t.Fatalf("profile %q: %+v, %v", profile, r, err)
+		}
+		data, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outputs[string(data)], prints[settings(profile, false)] = true, true
+		models[profile] = r.Model
+	}
+	if len(outputs) != 3 || len(prints) != 3 {
+		t.Errorf("%d outputs and %d fingerprints of three profiles", len(outputs), len(prints))
+	}
+	if models["half"] != "pltrans-s" || models["int8"] != "pltrans-s-int8" {
+		t.Errorf("models %v", models)
+	}
+}
+
 // The daemon's classes of errors, and names that are no UTF-8, come through.
 func TestConfinedErrors(t *testing.T) {
 	dir := t.TempDir()

@@ -77,6 +77,22 @@ What is taken has to match ` + "`include`" + `, where that is given, and must no
 folder can be taken back. Never taken are hidden names (` + "`.…`" + `), temporaries of browsers, copying programs and editors
 (` + "`.part`, `.crdownload`, `.tmp`, `…~`" + ` and the like) and the bins and thumbnails of storage systems (` + "`@eaDir`, `#recycle`" + `, …).
 `)
+	b.WriteString(`
+` + "`profiles`" + ` is a mapping of names to profiles. A profile sets keys of ` + "`restore`, `detect`, `identity`, `photo` and `video`" + ` (all but
+` + "`video.stall`" + `) for the watched folders that name it; what it doesn't set is as outside it, and it wins over the
+environment and the flags, too:
+
+` + "```yaml" + `
+profiles:
+  archive:
+    restore: {blend: 0.7}
+    video: {quality: 14}
+watch:
+  - {in: /srv/films/in, out: /srv/films/out, profile: archive}
+` + "```" + `
+
+Each process that works on files makes an engine for each profile that it meets, and keeps it: count its memory for each.
+`)
 	generated(t, "docs/configuration.md", b.Bytes())
 }
 

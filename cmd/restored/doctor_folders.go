@@ -16,57 +16,9 @@ import (
 	"restored/media"
 )
 
-// A filesystem is what statfs says of a folder's.
-type filesystem struct {
-	name    string
-	network bool // changes made on other machines give no event here
-	memory  bool // gone after a reboot
-	free    int64
-	device  uint64
-}
-
-// fsNames are the magic numbers of filesystems (statfs(2)).
-var fsNames = map[int64]filesystem{
-	0xEF53:     {name: "ext4"},
-	0x58465342: {name: "xfs"},
-	0x9123683E: {name: "btrfs"},
-	0x2FC12FC1: {name: "zfs"},
-	0xF2F52010: {name: "f2fs"},
-	0x794C7630: {name: "overlay"},
-	0x4D44:     {name: "vfat"},
-	0x2011BAB0: {name: "exfat"},
-	0x5346544E: {name: "ntfs"},
-	0x01021994: {name: "tmpfs", memory: true},
-	0x858458F6: {name: "ramfs", memory: true},
-	0x6969:     {name: "nfs", network: true},
-	0x517B:     {name: "smb", network: true},
-	0xFF534D42: {name: "cifs", network: true},
-	0xFE534D42: {name: "smb2", network: true},
-	0x65735546: {name: "fuse", network: true}, // sshfs, s3fs, rclone, …
-	0x01021997: {name: "9p", network: true},
-	0x00C36400: {name: "ceph", network: true},
-	0x5346414F: {name: "afs", network: true},
-	0x0BD00BD0: {name: "lustre", network: true},
-	0x786F4256: {name: "vboxsf", network: true},
-}
-
 // filesystemOf looks at a folder, or at the nearest one above it that exists.
-func filesystemOf(path string) (filesystem, error) {
-	path = nearestFolder(path)
-	var s unix.Statfs_t
-	if err := unix.Statfs(path, &s); err != nil {
-		return filesystem{}, fmt.Errorf("%s: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return filesystem{}, fmt.Errorf("%s: %w", path, err)
-	}
-	f := fsNames[int64(uint32(s.Type))]
-	if f.name == "" {
-		f.name = fmt.Sprintf("type %#x", uint32(s.Type))
-	}
-	f.free, f.device = int64(s.Bavail)*s.Bsize, st.Dev
-	return f, nil
+func filesystemOf(path string) (daemon.Filesystem, error) {
+	return daemon.FilesystemOf(nearestFolder(path))
 }
 
 // nearestFolder is the path itself or the first above it that exists.
@@ -122,10 +74,10 @@ func (d *doctor) folders(_ context.Context, cfg *config.Config) {
 		out, err2 := filesystemOf(w.Out)
 		if err == nil && err2 == nil {
 			same := "the same filesystem"
-			if in.device != out.device {
+			if in.Device != out.Device {
 				same = "different filesystems"
 			}
-			d.add(key, stateOK, "", "in (%s) and out (%s) lie on %s; either is fine", in.name, out.name, same)
+			d.add(key, stateOK, "", "in (%s) and out (%s) lie on %s; either is fine", in.Name, out.Name, same)
 		}
 	}
 	d.apart(cfg)
@@ -161,9 +113,9 @@ func (d *doctor) readable(check, dir string) bool {
 // shares warns of what inotify doesn't see.
 func (d *doctor) shares(check, dir string, rescan time.Duration) {
 	f, err := filesystemOf(dir)
-	if err == nil && f.network {
+	if err == nil && f.Network {
 		d.add(check, stateWarn, "that is sound, only slower; set rescan shorter if files should be taken sooner",
-			"%s is a network share (%s): what other machines put there is found by the scan each %s, not at once", dir, f.name, rescan)
+			"%s is a network share (%s) and is polled: what is put there is found by the scan each %s, not at once", dir, f.Name, rescan)
 	}
 }
 

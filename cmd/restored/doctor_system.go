@@ -67,11 +67,11 @@ func (d *doctor) state(_ context.Context, cfg *config.Config) {
 		d.lock(cfg.State)
 	}
 	if f, err := filesystemOf(cfg.State); err == nil {
-		if f.memory {
-			d.add(check, stateWarn, "name a folder on a disk", "%s lies in memory (%s): the queue is gone after a reboot", cfg.State, f.name)
+		if f.Memory {
+			d.add(check, stateWarn, "name a folder on a disk", "%s lies in memory (%s): the queue is gone after a reboot", cfg.State, f.Name)
 		}
-		if f.network {
-			d.add(check, stateWarn, "name a folder on a local disk: SQLite isn't safe on network shares", "%s lies on a network share (%s)", cfg.State, f.name)
+		if f.Network {
+			d.add(check, stateWarn, "name a folder on a local disk: SQLite isn't safe on network shares", "%s lies on a network share (%s)", cfg.State, f.Name)
 		}
 	}
 }
@@ -174,19 +174,19 @@ func (d *doctor) space(_ context.Context, cfg *config.Config) {
 	seen := map[uint64]bool{}
 	for _, dir := range dirs {
 		f, err := filesystemOf(dir)
-		if err != nil || seen[f.device] {
+		if err != nil || seen[f.Device] {
 			continue
 		}
-		seen[f.device] = true
-		check, free := "space for "+dir, float64(f.free)/1e9
+		seen[f.Device] = true
+		check, free := "space for "+dir, float64(f.Free)/1e9
 		reserve := max(int64(cfg.Disk.Reserve), noSpaceLeft)
 		switch {
-		case f.free < reserve:
-			d.add(check, stateFail, "free some; work waits until there is more than disk.reserve", "%.1f GB are free on %s, %.1f GB are to be left (disk.reserve)", free, f.name, float64(reserve)/1e9)
-		case f.free < littleSpace:
-			d.add(check, stateWarn, "a long video may need more: free some", "%.1f GB are free on %s", free, f.name)
+		case f.Free < reserve:
+			d.add(check, stateFail, "free some; work waits until there is more than disk.reserve", "%.1f GB are free on %s, %.1f GB are to be left (disk.reserve)", free, f.Name, float64(reserve)/1e9)
+		case f.Free < littleSpace:
+			d.add(check, stateWarn, "a long video may need more: free some", "%.1f GB are free on %s", free, f.Name)
 		default:
-			d.add(check, stateOK, "", "%.1f GB are free on %s", free, f.name)
+			d.add(check, stateOK, "", "%.1f GB are free on %s", free, f.Name)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 
 	"restored/config"
 	"restored/detect"
@@ -74,24 +76,56 @@ func (n *native) close() error {
 	return err
 }
 
-// settingsOf tells what the configuration makes of photos and of videos, so that
-// what was made with another one is known.
-func settingsOf(cfg *config.Config) (func(video bool) string, error) {
+// settingsOf tells what the configuration, with a profile, makes of photos and of
+// videos, so that what was made with another one is known.
+func settingsOf(cfg *config.Config) (func(profile string, video bool) string, error) {
 	a, err := findAssets(cfg.Paths.Libraries, cfg.Paths.Models)
 	if err != nil {
 		return nil, setupErr(err)
 	}
-	model, err := restore.FindModel(cfg.Restore.Model, a.models)
+	type kind struct {
+		profile string
+		video   bool
+	}
+	settings := map[kind]string{}
+	for _, profile := range append(slices.Collect(maps.Keys(cfg.Profiles)), "") {
+		of := cfg.For(profile)
+		model, err := restore.FindModel(of.Restore.Model, a.models)
+		if err != nil {
+			return nil, setupErr(err)
+		}
+		photo, video := pipeline.Fingerprints(pipelineOptions(of, a.models), model.SHA256)
+		settings[kind{profile, false}], settings[kind{profile, true}] = photo, video
+	}
+	return func(profile string, video bool) string { return settings[kind{profile, video}] }, nil
+}
+
+// openProfile makes the engine for a profile beside that of the configuration
+// itself, with whose session it works unless it asks for another model.
+func (n *native) openProfile(cfg *config.Config, profile string) (*native, error) {
+	a, err := findAssets(cfg.Paths.Libraries, cfg.Paths.Models)
 	if err != nil {
 		return nil, setupErr(err)
 	}
-	photo, video := pipeline.Fingerprints(pipelineOptions(cfg, a.models), model.SHA256)
-	return func(isVideo bool) string {
-		if isVideo {
-			return video
+	of := cfg.For(profile)
+	model, err := restore.FindModel(of.Restore.Model, a.models)
+	if err != nil {
+		return nil, setupErr(err)
+	}
+	session := n.session
+	if model.SHA256 != session.Model().SHA256 || of.Restore.Provider != cfg.Restore.Provider {
+		if session, err = restore.Open(model, restore.Options{Provider: of.Restore.Provider}); err != nil {
+			return nil, setupErr(err)
 		}
-		return photo
-	}, nil
+	}
+	engine, err := pipeline.New(session, pipelineOptions(of, a.models))
+	if err != nil {
+		if session != n.session {
+			err = errors.Join(err, session.Close())
+		}
+		return nil, setupErr(err)
+	}
+	return &native{session, engine}, nil
 }
 
 // pipelineOptions translates the configuration.

@@ -47,6 +47,7 @@ type jobArgs struct {
 	Work    []byte `json:"work,omitempty"`
 	Segment int    `json:"segment,omitempty"`
 	Careful bool   `json:"careful,omitempty"`
+	Profile string `json:"profile,omitempty"` // "" = none
 }
 
 // jobResult is the result of a call, as far as its kind has one.
@@ -108,22 +109,56 @@ func openJob(_ context.Context, start confine.Start) (confine.Service, any, erro
 	if err := n.session.Fallback(); err != nil {
 		hello.Fallback = err.Error()
 	}
-	return jobService{n}, hello, nil
+	return &jobService{native: n, cfg: &cfg, profiles: map[string]*native{}}, hello, nil
 }
 
-// jobService does a parent's calls by the engine of this process.
-type jobService struct{ *native }
+// jobService does a parent's calls by the engines of this process: one for the
+// configuration, and one for each profile, made when it is asked for first.
+type jobService struct {
+	*native
+	cfg      *config.Config
+	profiles map[string]*native // calls come one after the other
+}
 
 // Close implements confine.Service.
-func (s jobService) Close() error { return s.close() }
+func (s *jobService) Close() error {
+	var err error
+	for _, n := range s.profiles {
+		err = errors.Join(err, n.engine.Close())
+		if n.session != s.session {
+			err = errors.Join(err, n.session.Close())
+		}
+	}
+	return errors.Join(err, s.close())
+}
+
+// engineOf is the engine for a profile.
+func (s *jobService) engineOf(profile string) (*pipeline.Engine, error) {
+	if profile == "" {
+		return s.engine, nil
+	}
+	if n, ok := s.profiles[profile]; ok {
+		return n.engine, nil
+	}
+	n, err := s.openProfile(s.cfg, profile)
+	if err != nil {
+		return nil, fmt.Errorf("profile %s: %w", profile, err)
+	}
+	s.profiles[profile] = n
+	return n.engine, nil
+}
 
 // Do implements confine.Service.
-func (s jobService) Do(ctx context.Context, kind string, args json.RawMessage, parent *confine.Parent) (any, error) {
+func (s *jobService) Do(ctx context.Context, kind string, args json.RawMessage, parent *confine.Parent) (any, error) {
 	var a jobArgs
 	if err := json.Unmarshal(args, &a); err != nil {
 		return nil, err
 	}
 	in, out, work := string(a.In), string(a.Out), string(a.Work)
+	engine, err := s.engineOf(a.Profile)
+	if err != nil {
+		return nil, err
+	}
 	claim := func(ctx context.Context, out string) (overwrite bool, err error) {
 		answer, err := parent.Ask(ctx, []byte(out))
 		if err != nil {
@@ -134,20 +169,19 @@ func (s jobService) Do(ctx context.Context, kind string, args json.RawMessage, p
 	var t teller
 	tell := func(p pipeline.VideoProgress) { t.tell(parent, p) }
 	var r jobResult
-	var err error
 	switch kind {
 	case jobPhoto:
-		r.Report, err = s.engine.Photo(ctx, in, out, claim)
+		r.Report, err = engine.Photo(ctx, in, out, claim)
 	case jobDryPlan:
-		r.Plan, err = s.engine.DryPlan(ctx, in)
+		r.Plan, err = engine.DryPlan(ctx, in)
 	case jobPlan:
-		r.Plan, err = s.engine.PlanVideo(ctx, in, work, tell)
+		r.Plan, err = engine.PlanVideo(ctx, in, work, tell)
 	case jobAnalyse:
-		err = s.engine.AnalyseSegment(ctx, work, a.Segment, a.Careful, tell)
+		err = engine.AnalyseSegment(ctx, work, a.Segment, a.Careful, tell)
 	case jobRender:
-		err = s.engine.RenderSegment(ctx, work, a.Segment, a.Careful, tell)
+		err = engine.RenderSegment(ctx, work, a.Segment, a.Careful, tell)
 	case jobJoin:
-		r.Report, err = s.engine.JoinVideo(ctx, out, work, claim, tell)
+		r.Report, err = engine.JoinVideo(ctx, out, work, claim, tell)
 	case jobCheck:
 		err = pipeline.Check(ctx, in)
 	default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -28,15 +29,15 @@ Ctrl-C: for videos the stage, frames, faces, frames a second and how long the st
 			if err != nil {
 				return err
 			}
-			defer client.Close()
 			out := cmd.OutOrStdout()
-			return client.Watch(cmd.Context(), func(e daemon.Event) error {
+			err = client.Watch(cmd.Context(), func(e daemon.Event) error {
 				if asJSON {
 					return json.NewEncoder(out).Encode(e)
 				}
 				printEvent(out, e)
 				return nil
 			})
+			return errors.Join(err, client.Close())
 		},
 	}
 	addSettings(cmd)

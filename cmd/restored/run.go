@@ -62,7 +62,7 @@ type runner struct {
 	out            string
 	json, force    bool
 	dry, redo      bool
-	settings       func(video bool) string
+	settings       func(profile string, video bool) string
 	stdout, stderr io.Writer
 
 	mu     sync.Mutex // guards what follows, and printing
@@ -129,7 +129,7 @@ func (r *runner) process(ctx context.Context, cfg *config.Config, e engine, tota
 	for range cfg.WorkerCount() {
 		wg.Go(func() {
 			for t := range targets {
-				o := daemon.ProcessOptions{Force: r.force, Redo: r.redo, Settings: r.settings(media.IsVideoName(t.in))}
+				o := daemon.ProcessOptions{Force: r.force, Redo: r.redo, Settings: r.settings("", media.IsVideoName(t.in))}
 				rec, skipped, err := ledger.Process(ctx, p, t.in, t.out, o)
 				if ctx.Err() == nil || err == nil {
 					r.tell(t, rec, skipped, err)
@@ -183,7 +183,7 @@ func (r *runner) stale(ctx context.Context) error {
 	if err != nil {
 		return setupErr(err)
 	}
-	n, err := ledger.Stale(ctx, func(path string) string { return r.settings(media.IsVideoName(path)) })
+	n, err := ledger.Stale(ctx, func(path string) string { return r.settings("", media.IsVideoName(path)) })
 	if err == nil && n > 0 {
 		fmt.Fprintf(r.stderr, "restored: %d files that are done were made with other settings; --redo does them again\n", n)
 	}

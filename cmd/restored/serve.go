@@ -68,7 +68,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, asked da
 		return err
 	}
 	d, err := daemon.New(cfg, daemon.Deps{
-		Processor: processor{e}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e}, IsVideo: media.IsVideoName, Log: log,
+		Processor: processor{e.of}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e.of}, IsVideo: media.IsVideoName, Log: log,
 		Settings: settings, Check: e.check, Redo: asked.Redo, DeleteOriginals: asked.DeleteOriginals,
 		About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
 	})
@@ -110,11 +110,17 @@ func reloaded(ctx context.Context, d *daemon.Daemon, cmd *cobra.Command, log *sl
 }
 
 // processor lets the daemon and the ledger work by the pipeline.
-type processor struct{ engine engine }
+type processor struct{ engine engineOf }
+
+// engineOf gives the engine for a profile, "" = none.
+type engineOf func(profile string) engine
+
+// always is one engine for all profiles.
+func always(e engine) engineOf { return func(string) engine { return e } }
 
 // Process restores one photo.
 func (p processor) Process(ctx context.Context, job daemon.Job) (daemon.Result, error) {
-	r, err := p.engine.Photo(ctx, job.In, job.Out, claimOf(job))
+	r, err := p.engine(job.Profile).Photo(ctx, job.In, job.Out, claimOf(job))
 	if err != nil {
 		return daemon.Result{}, err
 	}

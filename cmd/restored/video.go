@@ -31,14 +31,14 @@ type runProcessor struct {
 // Process restores one photo or video.
 func (p runProcessor) Process(ctx context.Context, job daemon.Job) (daemon.Result, error) {
 	if !media.IsVideoName(job.In) {
-		return processor{p.engine}.Process(ctx, job)
+		return processor{always(p.engine)}.Process(ctx, job)
 	}
 	bar := p.bar.video(filepath.Base(job.In))
 	defer bar.close()
 	video := daemon.VideoJob{
 		ID: job.ID, In: job.In, Out: job.Out, Work: filepath.Join(p.work, strconv.FormatInt(job.ID, 10)), Claim: claimOf(job),
 	}
-	r, err := daemon.RunVideo(ctx, videos{p.engine, bar.tell}, video, p.options)
+	r, err := daemon.RunVideo(ctx, videos{always(p.engine), bar.tell}, video, p.options)
 	var kept *daemon.KeptError
 	if err == nil || ctx.Err() == nil && !daemon.IsTransient(err) && !errors.As(err, &kept) {
 		err = errors.Join(err, os.RemoveAll(video.Work))
@@ -118,13 +118,13 @@ func seconds(s float64) string {
 
 // videos lets the daemon work on videos by the pipeline, step by step.
 type videos struct {
-	engine engine
+	engine engineOf
 	also   pipeline.Tell // hears of the progress too; nil: nobody
 }
 
 // Plan implements daemon.Videos.
 func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.VideoPlan, error) {
-	p, err := v.engine.PlanVideo(ctx, job.In, job.Work, v.told(tell))
+	p, err := v.engine(job.Profile).PlanVideo(ctx, job.In, job.Work, v.told(tell))
 	if err != nil {
 		return daemon.VideoPlan{}, err
 	}
@@ -136,17 +136,17 @@ func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.
 
 // Analyse implements daemon.Videos.
 func (v videos) Analyse(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
-	return stale(v.engine.AnalyseSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
+	return stale(v.engine(job.Profile).AnalyseSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
 }
 
 // Render implements daemon.Videos.
 func (v videos) Render(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
-	return stale(v.engine.RenderSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
+	return stale(v.engine(job.Profile).RenderSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
 }
 
 // Join implements daemon.Videos.
 func (v videos) Join(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.Result, error) {
-	r, err := v.engine.JoinVideo(ctx, job.Out, job.Work, job.Claim, v.told(tell))
+	r, err := v.engine(job.Profile).JoinVideo(ctx, job.Out, job.Work, job.Claim, v.told(tell))
 	switch {
 	case errors.Is(err, media.ErrVerify):
 		return daemon.Result{}, daemon.KeepWork(err)
