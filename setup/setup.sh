@@ -4,6 +4,7 @@
 #   setup/setup.sh            what the build and the demo need
 #   setup/setup.sh --python   and what pltrans/ needs
 #   setup/setup.sh --lint     and the linter
+#   setup/setup.sh --browser  and what tests the page: Chromium, axe-core
 # A second run checks and takes seconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -85,6 +86,25 @@ linter() {
 		die "building golangci-lint failed, see $deps/lint.log: $(tail -n 1 "$deps/lint.log")"
 }
 
+# axe fetches axe-core, whose rules the page is tested by, from npm's registry.
+axe() {
+	local version=4.14.1 file=$deps/web/axe.min.js tmp
+	local sums="e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745  axe.tgz"
+	[ "$(cat "$deps/web/axe.version" 2>/dev/null)" = "$version" ] && [ -s "$file" ] && return
+	say "fetching axe-core $version"
+	mkdir -p "$deps/web"
+	tmp=$(mktemp -d "$deps/fetch.XXXXXX")
+	trap 'rm -rf "$tmp"' RETURN
+	python3 -c 'import shutil, sys, urllib.request as u
+with u.urlopen(sys.argv[1], timeout=60) as r, open(sys.argv[2], "wb") as f: shutil.copyfileobj(r, f)' \
+		"https://registry.npmjs.org/axe-core/-/axe-core-$version.tgz" "$tmp/axe.tgz" 2>"$deps/axe.log" ||
+		die "npm's registry isn't reached, see $deps/axe.log: $(tail -n 1 "$deps/axe.log")"
+	(cd "$tmp" && sha256sum --check --quiet <<<"$sums" >&2) || die "axe-core $version isn't the file that is pinned in setup/setup.sh"
+	tar -xzf "$tmp/axe.tgz" -O package/axe.min.js >"$tmp/axe.min.js"
+	mv "$tmp/axe.min.js" "$file"
+	echo "$version" >"$deps/web/axe.version"
+}
+
 mkdir -p "$deps"
 for tool in go gcc python3; do
 	command -v "$tool" >/dev/null || die "$tool is missing: install it first (README.md says which versions)"
@@ -95,6 +115,7 @@ for arg in "$@"; do
 	case $arg in
 	--python) apt_install setup/apt-python.txt; venv ;;
 	--lint) linter ;;
+	--browser) apt_install setup/apt-browser.txt; axe ;;
 	*) die "unknown option $arg" ;;
 	esac
 done
