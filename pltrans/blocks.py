@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from typing import List
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,17 @@ def conv3(cin: int, cout: int, stride: int = 1, gain: float = 1.0) -> nn.Conv2d:
     nn.init.zeros_(conv.bias)
     conv.weight.data.mul_(gain)
     return conv
+
+
+def up(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
+def bands(x: Tensor, r: int) -> List[Tensor]:
+    """The pre-whitened bands of an image [n,3,S,S], fine to coarse, noise and detail at the size of content: S, S/r, S/4r,
+    and the mean of r x r pixels."""
+    a4, a16, a64 = (F.avg_pool2d(x, k) for k in (r, r * 4, r * 16))
+    return [8 * (x - up(a4, r)), 5 * (a4 - up(a16, 4)), 3 * (a16 - up(a64, 4)), a4]
 
 
 class GroupNorm(nn.GroupNorm):

@@ -58,8 +58,8 @@ class Config:
     regularise: float = 1.0  # |u-hat_0 - u_hq|^2: trains epsilon_theta on latents of degraded faces
     diffusion: float = 0.2
     gate_harm: float = 4.0  # weight of getting worse against getting better
-    adversarial: float = 0.15  # Eq. 11 in the hinge form, stage finish
-    matching: float = 0.5  # L1 of the discriminator's features, stage finish
+    adversarial: float = 0.02  # Eq. 11 in the hinge form, stage finish: two thirds of the other losses' gradient at the pixels
+    matching: float = 0.1  # L1 of the discriminator's features, stage finish
     disc_channels: Tuple[int, ...] = (64, 96, 128)  # of D, from size/unshuffle down
     # training
     seed: int = 2024

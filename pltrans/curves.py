@@ -1,4 +1,4 @@
-"""Plot a run's CSV logs: losses per stage, and validation PSNR over hours.
+"""Plot a run's CSV logs over CPU hours: losses per stage, and validation PSNR where the run has it.
 
     python -m pltrans.curves RUN [--out RUN/curves.png]
 """
@@ -20,27 +20,35 @@ NOT_LOSSES = ("step", "seconds", "cpu", "grad", "used")
 
 
 def rows(path: Path) -> List[Dict[str, float]]:
-    """A CSV log as numbers."""
+    """A CSV log as numbers, without the rows that a run repeated after it had gone back to a checkpoint."""
+    kept: List[Dict[str, float]] = []
     with open(path, newline="") as handle:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
+        for row in csv.DictReader(handle):
+            numbers = {k: float(v) for k, v in row.items()}
+            while kept and kept[-1]["step"] > numbers["step"]:
+                kept.pop()
+            kept.append(numbers)
+    return kept
 
 
 def plot(run: Path, out: Path) -> None:
-    """One row of two panels per stage that has a log: losses (logarithmic), and gain over the input or PSNR."""
+    """A row per stage that has a log: losses (logarithmic), and, if any stage was validated, gain over the input or PSNR."""
     stages = [s for s in STAGES if (run / f"{s}-loss.csv").exists()]
     if not stages:
         raise FileNotFoundError(f"no STAGE-loss.csv in {run}: train first")
-    figure, panels = pyplot.subplots(len(stages), 2, figsize=(11, 3.2 * len(stages)), squeeze=False)
-    for (left, right), stage in zip(panels, stages):
+    validated = any((run / f"{s}-val.csv").exists() for s in stages)
+    figure, panels = pyplot.subplots(len(stages), 1 + validated, figsize=(11, 3.2 * len(stages)), squeeze=False)
+    for row, stage in zip(panels, stages):
         log = rows(run / f"{stage}-loss.csv")
-        hours = [r["seconds"] / 3600 for r in log]
+        hours = [r["cpu"] / 3600 for r in log]
         for name in [k for k in log[0] if k not in NOT_LOSSES]:
-            left.plot(hours, [r[name] for r in log], label=name, linewidth=0.8)
-        left.set(title=f"{stage}: losses", xlabel="hours", yscale="symlog")
-        left.legend(fontsize=6, ncol=2)
-        right.set(title=f"{stage}: validation", xlabel="hours", ylabel="dB")
+            row[0].plot(hours, [r[name] for r in log], label=name, linewidth=0.8)
+        row[0].set(title=f"{stage}: losses", xlabel="CPU hours", yscale="symlog")
+        row[0].legend(fontsize=6, ncol=2)
+        if validated:
+            row[1].set(title=f"{stage}: validation", xlabel="hours", ylabel="dB")
         if (run / f"{stage}-val.csv").exists():
-            validation(right, rows(run / f"{stage}-val.csv"))
+            validation(row[1], rows(run / f"{stage}-val.csv"))
     figure.tight_layout()
     figure.savefig(out, dpi=110)
 

@@ -7,17 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Attention, GroupNorm, NormBlock, PlainBlock, SelfAttention, conv3
+from .blocks import Attention, GroupNorm, NormBlock, PlainBlock, SelfAttention, bands, conv3, up
 from .config import Config
 from .diffusion import Epsilon, add_noise, alphas_cumprod, reverse_step
 
 LUMA = (0.299, 0.587, 0.114)
 CHROMA_FLOOR = 0.01  # rms chroma (range -1..1) under which an input counts as partly, at 0 wholly, black-and-white
 LARGE_SCALE = 128  # pixels: the residual has no content this large, so colour and brightness stay the input's
-
-
-def up(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def stage(channels: int, count: int, coarse: bool) -> nn.Sequential:
@@ -68,13 +64,8 @@ class FineBranch(nn.Module):
         self.stages = nn.ModuleList(stage(c[i], n, False) for i, n in enumerate(cfg.fine_blocks))
         self.downs = nn.ModuleList(conv3(c[i], c[i + 1], stride=2) for i in range(len(cfg.fine_blocks) - 1))
 
-    def bands(self, x: Tensor) -> List[Tensor]:
-        r = self.r
-        a4, a16, a64 = (F.avg_pool2d(x, k) for k in (r, r * 4, r * 16))
-        return [8 * (x - up(a4, r)), 5 * (a4 - up(a16, 4)), 3 * (a16 - up(a64, 4)), a4]
-
     def forward(self, x: Tensor) -> Tuple[List[Tensor], Tensor]:
-        fine, middle, coarse, mean = self.bands(x)
+        fine, middle, coarse, mean = bands(x, self.r)
         h = torch.cat([self.unshuffle(fine), middle, up(coarse, 4), mean], 1)
         h = F.leaky_relu(self.first(h), 0.2)
         skips = []

@@ -23,6 +23,7 @@ MATURE = 1500  # steps after which restoration sees the teacher's u least often
 REPLAY = 160  # latents of the last faces that restoration keeps: epsilon_theta learns from more than a batch's
 REPLAY_BATCH = 12
 MILD = 4.0  # b up to which u_lq itself is trained towards u_hq
+TRUST = 40  # steps over which the restorer comes to listen to D
 CLEAN = 0.004  # mean |x - y| (range -1..1) under which a sample counts as near-clean
 
 State = Dict[str, Any]
@@ -358,7 +359,7 @@ def finish_loss(model: PLTrans, batch: Tuple, state: State, generator: torch.Gen
     mask = counts.reshape(-1, 1, 1, 1)
     parts.update(d=loss_d.detach(), g=g_loss(judged, counts),
                  match=L.feature_l1([f * mask for f in made], [f * mask for f in wanted]))
-    trust = min(1.0, step / 100)  # D knows nothing in the first steps
+    trust = min(1.0, step / TRUST)  # D knows nothing in the first steps
     parts["total"] = parts["total"] + trust * (cfg.adversarial * parts["g"] + cfg.matching * parts["match"])
     return parts
 

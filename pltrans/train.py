@@ -96,7 +96,7 @@ def begin(folder: Path, stage: str, cfg: Config, lr: float, device: torch.device
         if other:
             raise ValueError(f"{source} is of another network ({', '.join(other)} differ): choose another --run folder")
         model.load_state_dict(record["model" if source == own else "ema"])
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=layout(device))
     resumed = source == own and record is not None
     state = record["state"] if resumed else stages.prepare(stage, model, record["state"] if record else {})
     optim = torch.optim.Adam(stages.groups(stage, model, lr), betas=(0.9, 0.99))
@@ -122,6 +122,20 @@ class Step(torch.nn.Module):
 
     def forward(self, batch: Tuple, generator: torch.Generator, step: int) -> Dict[str, Tensor]:
         return self.loss(self.model, batch, self.state, generator, step, self.autocast)
+
+
+def half_is_native(device: torch.device) -> bool:
+    """Whether bfloat16 saves time: on a CPU only with AVX-512, without which it is emulated, 12 times slower than float32."""
+    return device.type != "cpu" or "CPU capability usage: AVX512" in torch.__config__.show()
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """The faster order of an image's numbers: channels last for bfloat16, channels first (a quarter less time) for float32."""
+    return torch.channels_last if half_is_native(device) else torch.contiguous_format
+
+
+def moved(t: Tensor, device: torch.device) -> Tensor:
+    return t.to(device, memory_format=layout(device)) if t.dim() == 4 else t.to(device)
 
 
 def place() -> Tuple[int, int]:
@@ -197,7 +211,7 @@ def train(folder: Path, stage: str, cfg: Config, faces: Faces, plan: Plan, valid
     done = progress() >= 1
     batches = ahead(lambda number: make(number * world + rank), run.step)
     while not done:
-        batch = [t.to(device) if isinstance(t, Tensor) else t for t in next(batches)]
+        batch = [moved(t, device) if isinstance(t, Tensor) else t for t in next(batches)]
         for group in run.optim.param_groups:
             group["lr"] = group["base"] * rate(progress(), run.step, 0.1)
         generator = torch.Generator().manual_seed((cfg.seed * 1_000_003 + run.step) * world + rank)
@@ -318,7 +332,8 @@ def main() -> None:
             plan = Plan(minutes=a.minutes, lr=plan.lr)
         if not plan.minutes and not plan.steps:
             raise SystemExit(f"{a.config}: [{stage}] needs minutes or steps")
-        run = train(a.run, stage, cfg, faces, plan, validate, device=device, phi=phi, start=a.start)
+        run = train(a.run, stage, cfg, faces, plan, validate, autocast=half_is_native(device), device=device, phi=phi,
+                    start=a.start)
         if rank == 0:
             print(f"{stage}: {run.step} steps in {run.seconds / 60:.1f} minutes -> {a.run / (stage + '.pt')}")
 

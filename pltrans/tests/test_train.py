@@ -180,6 +180,14 @@ def test_validation_writes_figures_sheets_and_curves(tmp_path, faces):
     assert Image.open(tmp_path / "curves.png").size[0] > 500
 
 
+def test_curves_leave_out_what_a_resumed_run_did_again(tmp_path):
+    log = tmp_path / "restore-loss.csv"
+    log.write_text("step,seconds,cpu,l1\n1,9,9,0.5\n3,20,20,0.4\n4,29,29,0.3\n2,30,30,0.45\n5,60,60,0.2\n")
+    assert [r["step"] for r in curves.rows(log)] == [1, 2, 5]
+    curves.plot(tmp_path, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size[1] > 200, "one panel: this run wasn't validated"
+
+
 def worker(rank, folder, faces):
     """One of two processes of a distributed run."""
     os.environ.update(MASTER_ADDR="127.0.0.1", RANK=str(rank), WORLD_SIZE="2", MASTER_PORT=str(rank_port(folder)))
