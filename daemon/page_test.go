@@ -331,13 +331,14 @@ func (endlessReader) Read(b []byte) (int, error) { return len(b), nil }
 
 // An upload arrives whole, overwrites nothing, and is restored.
 func TestUpload(t *testing.T) {
-	s := newPageSite(t, &proc{}, nil)
+	s := newPageSite(t, &proc{}, func(s *site) { s.cfg.Watch[0].Exclude = []string{"private*"} })
 	s.want(http.StatusCreated, "POST", s.uploadPath("ein Bild ü.jpg"), strings.NewReader("new"))
 	s.done("ein Bild ü.jpg")
 	if got := s.output("ein Bild ü.jpg"); got != "restored new" {
 		t.Errorf("the output is %q", got)
 	}
 	s.want(http.StatusConflict, "POST", s.uploadPath("ein Bild ü.jpg"), strings.NewReader("other"))
+	s.want(http.StatusUnsupportedMediaType, "POST", s.uploadPath("private.jpg"), strings.NewReader("x"))
 	s.holds("ein Bild ü.jpg")
 	if got, err := os.ReadFile(filepath.Join(s.in, "ein Bild ü.jpg")); string(got) != "new" || err != nil {
 		t.Errorf("the file is %q, %v", got, err)

@@ -163,7 +163,7 @@ func TestReload(t *testing.T) {
 	s := newSite(t)
 	d := s.daemon(&proc{})
 	cfg := s.cfg
-	cfg.Disk.Reserve, cfg.Workers = 5<<30, 7
+	cfg.Disk.Reserve, cfg.Workers, cfg.HTTP.Token = 5<<30, 7, testToken
 	cfg.Watch = append(cfg.Watch, config.Watch{In: "/srv/a", Out: "/srv/b", Originals: "keep"})
 	if err := d.Reload(t.Context(), &cfg); err != nil {
 		t.Fatal(err)
@@ -177,6 +177,7 @@ func TestReload(t *testing.T) {
 		`msg="setting changed" key=disk.reserve value=5GiB`,
 		`msg="setting changed: it counts from the next start" key=workers value=7`,
 		`msg="setting changed: it counts from the next start" key=watch`,
+		`msg="setting changed: it counts from the next start" key=http.token value=…`,
 	} {
 		if !strings.Contains(s.logged(), want) {
 			t.Errorf("not logged: %s\n%s", want, s.logged())

@@ -299,10 +299,11 @@ func BenchmarkConfined(b *testing.B) {
 	}
 }
 
-// The allocator's settings reach the children, and those of who runs restored hold.
+// The allocator's settings reach the children, and those of who runs restored
+// hold; the page's secret doesn't.
 func TestJobEnv(t *testing.T) {
 	cmd := exec.Command("env")
-	cmd.Env = jobEnv([]string{"HOME=/nowhere", "MALLOC_ARENA_MAX=8"})
+	cmd.Env = jobEnv([]string{"HOME=/nowhere", "RESTORED_HTTP_TOKEN=secret", "MALLOC_ARENA_MAX=8"})
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
