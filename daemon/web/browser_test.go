@@ -94,11 +94,18 @@ func value[T any](b *browser, expression string) T {
 	return v
 }
 
-// is polls until an expression holds in the page.
+// is polls until an expression holds in the page, which may be loading: then
+// what it names isn't there.
 func (b *browser) is(expression string) {
 	b.t.Helper()
-	until(b.t, func() string { return expression + "; the page says " + value[string](b, "document.body.innerText") },
-		func() bool { return value[bool](b, expression) })
+	var last error
+	what := func() string {
+		return fmt.Sprintf("%s: %v; the page says %s", expression, last, value[string](b, "document.body.innerText"))
+	}
+	until(b.t, what, func() (ok bool) {
+		ok, last = chromedp.Run(b.ctx, chromedp.Evaluate[bool](expression))
+		return ok && last == nil
+	})
 }
 
 // says polls until an element contains a text.
