@@ -65,7 +65,7 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, setupErr(err)
+		return nil, startErr(err)
 	}
 	var hello jobHello
 	if err := json.Unmarshal(pool.Hello(), &hello); err != nil {
@@ -138,6 +138,21 @@ func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim p
 	return r, nil
 }
 
+// killed tells whether a child was killed by the kernel, for want of memory, or by somebody.
+func killed(err error) bool {
+	var crash *confine.CrashError
+	return errors.As(err, &crash) && crash.Signal == syscall.SIGKILL && crash.Memory == 0 && crash.Reason == ""
+}
+
+// startErr is the error of the first child's start: a faulty set-up, which the service
+// manager doesn't start again, unless the child was killed.
+func startErr(err error) error {
+	if killed(err) {
+		return err
+	}
+	return setupErr(err)
+}
+
 // ofJob adds what an error of a child doesn't say: the file, where the child
 // could not tell it any more, and the setting behind a limit. in is "" for a step of
 // a video, whose caller knows the file.
@@ -155,8 +170,7 @@ func ofJob(in string, err error) error {
 		err = fmt.Errorf("%s: %w", in, err)
 	}
 	// What the machine lacked, or somebody did, another try may not meet.
-	killed := crashed && crash.Signal == syscall.SIGKILL && crash.Memory == 0 && crash.Reason == ""
-	if failed || killed || errors.Is(err, restore.ErrDevice) {
+	if failed || killed(err) || errors.Is(err, restore.ErrDevice) {
 		return daemon.Transient(err)
 	}
 	return err

@@ -154,6 +154,19 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
+// A daemon whose first child is killed is started again by the service manager; one whose
+// set-up is faulty isn't.
+func TestStartErr(t *testing.T) {
+	for want, err := range map[int]error{
+		exitFailed: fmt.Errorf("%w: %w", confine.ErrStart, &confine.CrashError{Signal: syscall.SIGKILL}),
+		exitSetup:  &confine.CrashError{Signal: syscall.SIGILL},
+	} {
+		if got := exitCode(startErr(err)); got != want {
+			t.Errorf("%v: exit code %d, want %d", err, got, want)
+		}
+	}
+}
+
 // TestConfinedProfile: the same photo with and without a profile, in one child.
 func TestConfinedProfile(t *testing.T) {
 	dir := t.TempDir()
