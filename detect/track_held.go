@@ -2,6 +2,7 @@ package detect
 
 import (
 	"image"
+	"math"
 	"slices"
 )
 
@@ -16,23 +17,32 @@ const (
 	heldReach = 4
 )
 
-// changed is the mean absolute difference of picture n from the one before it in a box, in
-// gray levels. known is false where the ring hasn't both.
-func (r *ring) changed(n int, box image.Rectangle) (change float32, known bool) {
-	a, b := r.at(n-1), r.at(n)
-	box = box.Intersect(image.Rectangle{Max: r.size})
-	if a == nil || b == nil || box.Empty() {
-		return 0, false
+// LumaChange is the mean absolute difference of two lumas in the part of the box that
+// both have, in gray levels; infinite where there is none.
+func LumaChange(a, b *image.Gray, box image.Rectangle) float64 {
+	box = box.Intersect(a.Rect).Intersect(b.Rect)
+	if box.Empty() {
+		return math.Inf(1)
 	}
 	sum := 0
 	for y := box.Min.Y; y < box.Max.Y; y++ {
-		p, q := a.luma.Pix[y*a.luma.Stride:][:r.size.X], b.luma.Pix[y*b.luma.Stride:][:r.size.X]
-		for x := box.Min.X; x < box.Max.X; x++ {
+		p, q := a.Pix[a.PixOffset(box.Min.X, y):], b.Pix[b.PixOffset(box.Min.X, y):]
+		for x := range box.Dx() {
 			d := int(p[x]) - int(q[x])
 			sum += max(d, -d)
 		}
 	}
-	return float32(sum) / float32(box.Dx()*box.Dy()), true
+	return float64(sum) / float64(box.Dx()*box.Dy())
+}
+
+// changed is the LumaChange of picture n from the one before it. known is false where
+// the ring hasn't both, or the box lies outside.
+func (r *ring) changed(n int, box image.Rectangle) (change float32, known bool) {
+	a, b := r.at(n-1), r.at(n)
+	if a == nil || b == nil || !box.Overlaps(b.luma.Rect) {
+		return 0, false
+	}
+	return float32(LumaChange(a.luma, b.luma, box)), true
 }
 
 // held says in which steps a face that moves in those about them stands as in

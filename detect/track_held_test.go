@@ -3,6 +3,7 @@ package detect
 import (
 	"fmt"
 	"image"
+	"math"
 	"math/rand"
 	"testing"
 )
@@ -104,5 +105,28 @@ func TestMerge(t *testing.T) {
 	different, of := merge([]TrackFrame{{Landmarks: a}, {Landmarks: b, Seen: true, Held: true}, {Landmarks: c, Repeat: true}, {Landmarks: c, Seen: true}})
 	if len(different) != 2 || fmt.Sprint(of) != "[0 0 0 1]" || different[0].Landmarks != b || !different[0].Seen || different[1].Landmarks != c {
 		t.Errorf("%v, %v", different, of)
+	}
+}
+
+func TestLumaChange(t *testing.T) {
+	// even is a picture of slopes, cut out over r and brighter by so much.
+	even := func(r image.Rectangle, brighter uint8) *image.Gray {
+		g := image.NewGray(r)
+		for y := r.Min.Y; y < r.Max.Y; y++ {
+			for x := r.Min.X; x < r.Max.X; x++ {
+				g.Pix[g.PixOffset(x, y)] = uint8(2*x+y) + brighter
+			}
+		}
+		return g
+	}
+	a, b := even(image.Rect(0, 0, 40, 40), 0), even(image.Rect(3, 2, 40, 40), 3)
+	if got := LumaChange(a, b, image.Rect(1, 1, 20, 20)); got != 3 {
+		t.Errorf("3 levels brighter: %g", got)
+	}
+	if got := LumaChange(a, a, image.Rect(5, 5, 20, 20)); got != 0 {
+		t.Errorf("the same picture: %g", got)
+	}
+	if got := LumaChange(a, b, image.Rect(-9, 0, 2, 20)); !math.IsInf(got, 1) {
+		t.Errorf("nothing in common: %g", got)
 	}
 }

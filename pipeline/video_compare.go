@@ -202,7 +202,7 @@ func (m *meter) pair(a, b *look) {
 			m.c.FlickerOut += float64(blockChange(a.out, b.out, compareSize, x, y))
 		}
 	}
-	if change(a.luma, b.luma, a.box) > stillFace {
+	if detect.LumaChange(a.luma, b.luma, a.box) > stillFace {
 		return
 	}
 	for i, p := range a.landmarks {

@@ -51,21 +51,3 @@ func motion(a, b *image.Gray, x, y, side float64) (float64, bool) {
 	det := xx*yy - xy*xy
 	return math.Hypot(yy*xt-xy*yt, xx*yt-xy*xt) / det, true
 }
-
-// change is the mean absolute difference of the luma in the part of the box
-// that both have, on the scale of 0 to 255; infinite where there is none.
-func change(a, b *image.Gray, box image.Rectangle) float64 {
-	box = box.Intersect(a.Rect).Intersect(b.Rect)
-	sum := 0
-	for y := box.Min.Y; y < box.Max.Y; y++ {
-		p, q := a.Pix[a.PixOffset(box.Min.X, y):], b.Pix[b.PixOffset(box.Min.X, y):]
-		for x := range box.Dx() {
-			d := int(p[x]) - int(q[x])
-			sum += max(d, -d)
-		}
-	}
-	if box.Empty() {
-		return math.Inf(1)
-	}
-	return float64(sum) / float64(box.Dx()*box.Dy())
-}

@@ -57,16 +57,3 @@ func TestMotionUnknown(t *testing.T) {
 		}
 	}
 }
-
-func TestChange(t *testing.T) {
-	a, b := waves(image.Rect(0, 0, 40, 40), 0, 0, 100), waves(image.Rect(3, 2, 40, 40), 0, 0, 103)
-	if got := change(a, b, image.Rect(1, 1, 20, 20)); got != 3 {
-		t.Errorf("3 levels brighter: %g", got)
-	}
-	if got := change(a, a, image.Rect(5, 5, 20, 20)); got != 0 {
-		t.Errorf("the same picture: %g", got)
-	}
-	if got := change(a, b, image.Rect(-9, 0, 2, 20)); !math.IsInf(got, 1) {
-		t.Errorf("nothing in common: %g", got)
-	}
-}
