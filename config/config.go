@@ -26,6 +26,7 @@ type Config struct {
 	Limits   Limits
 	Settle   Settle
 	Schedule Schedule
+	Notify   Notify
 	Log      Log
 	Paths    Paths
 }
@@ -111,6 +112,15 @@ type Schedule struct {
 	Videos string
 }
 
+// Notify is who is told of a file's end.
+type Notify struct {
+	URL      string        // "" = nobody
+	Secret   string        // signs what is sent; "" = nothing is signed
+	OnDone   []string      // command and arguments; none = no command
+	OnFailed []string      // command and arguments
+	Timeout  time.Duration // of one try
+}
+
 // Log is the log's verbosity.
 type Log struct {
 	Level string // debug, info, warn or error
@@ -153,6 +163,7 @@ func Default() Config {
 		Disk:   Disk{Reserve: 1 << 30},
 		Limits: Limits{Output: 1 << 40},
 		Settle: Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},
+		Notify: Notify{Timeout: time.Minute},
 		Log:    Log{Level: "info"},
 	}
 }

@@ -302,7 +302,7 @@ func (c *Control) cancel(ctx context.Context, id int64) (busy bool, run int64, e
 		if err := cancelJobs(ctx, q.client, tx, id, 0); err != nil {
 			return err
 		}
-		if err := failTx(ctx, tx, id, errCancelled.Error()); err != nil || v == nil {
+		if err := q.ledger.failTx(ctx, tx, id, errCancelled.Error()); err != nil || v == nil {
 			return err
 		}
 		return forget(ctx, tx, run)

@@ -45,7 +45,8 @@ type Deps struct {
 	// Redo has finished files that were made with other settings done again.
 	Redo bool
 
-	About web.About // what the page tells of the work
+	About    web.About       // what the page tells of the work
+	Children func() Children // what the metrics tell of the processes that work; nil = there are none
 
 	// Drain is how long a stop waits for the work under way before it is
 	// cancelled and put back; 0 = one minute.
@@ -74,6 +75,8 @@ type Daemon struct {
 	rename    func(from, to string) error // of originals; tests set it
 	between   func(step string)           // see originals; tests set it
 	now       func() time.Time
+
+	noticeRetry func(try int) time.Duration
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
@@ -108,6 +111,7 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	return &Daemon{
 		cfg: cfg, deps: deps, attempts: maxAttempts, free: freeSpace, roomWait: roomWait, stall: cfg.Video.Stall,
 		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)), rename: renameNew, now: time.Now,
+		noticeRetry: noticeDelay,
 	}, nil
 }
 
@@ -140,7 +144,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	} else if n > 0 {
 		log.InfoContext(ctx, "outputs found: their inputs aren't done again", "files", n)
 	}
-	queue, err := d.open(ctx, ledger, roots)
+	figures := newMetrics()
+	queue, err := d.open(ctx, ledger, roots, figures)
 	if err != nil {
 		return err
 	}
@@ -155,7 +160,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		log.InfoContext(ctx, "interrupted files put back", "files", back)
 	}
 	control := &Control{queue: queue}
-	closePage, err := d.servePage(ctx, control, roots)
+	figures.registry.MustRegister(queueMetrics{control, &d.deps, d.free, state})
+	closePage, err := d.servePage(ctx, control, roots, figures)
 	if err != nil {
 		return err
 	}
@@ -207,7 +213,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 }
 
 // open makes the workers and their queue.
-func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, error) {
+func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root, figures *metrics) (*queue, error) {
 	log, guard := d.deps.Log, room{d.reserve, d.free}
 	forPhotos, err := d.schedule("schedule.photos", d.cfg.Schedule.Photos)
 	if err != nil {
@@ -220,18 +226,24 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root) (*queue, err
 	photos := &worker{
 		ledger: l, processor: d.deps.Processor, roots: roots, room: guard, wait: d.roomWait, schedule: forPhotos,
 		settings: d.deps.Settings, timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
+		metrics: figures,
 	}
 	var videos *videoWorker
 	if d.deps.Videos != nil {
 		videos = &videoWorker{
 			videoRunner: &videoRunner{
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
+				active: activity{metrics: figures},
 			},
 			isVideo: d.deps.IsVideo, roots: roots, wait: d.roomWait, schedule: forVideos,
 			settings: d.deps.Settings, retry: d.deps.Retry,
 		}
 	}
-	return openQueue(ctx, l, photos, videos, d.cfg.WorkerCount(), log)
+	var told *noticeWorker
+	if notifies(d.cfg.Notify) {
+		told = &noticeWorker{sender: newSender(d.cfg.Notify), ledger: l, retry: d.noticeRetry, metrics: figures, log: log}
+	}
+	return openQueue(ctx, l, photos, videos, told, d.cfg.WorkerCount(), log)
 }
 
 // takes tells whether a file is one to work on.

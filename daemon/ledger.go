@@ -135,6 +135,9 @@ type Ledger struct {
 	lock *os.File
 	dir  string // the state folder, absolute
 
+	// ended is called in the transaction in which a file ends; nil = nobody is told.
+	ended func(ctx context.Context, tx *sql.Tx, id int64) error
+
 	aside string // where a damaged database was moved by OpenLedger, else ""
 }
 

@@ -63,20 +63,31 @@ func (l *Ledger) requeue(ctx context.Context, id int64, reason string, counts bo
 
 // fail: → failed. This version of the file is not tried again by itself.
 func (l *Ledger) fail(ctx context.Context, id int64, reason string) error {
-	err := inTx(ctx, l.db, func(tx *sql.Tx) error { return failTx(ctx, tx, id, reason) })
+	err := inTx(ctx, l.db, func(tx *sql.Tx) error { return l.failTx(ctx, tx, id, reason) })
 	if err != nil {
 		return fmt.Errorf("ledger: fail file %d: %w", id, err)
 	}
 	return nil
 }
 
-func failTx(ctx context.Context, tx *sql.Tx, id int64, reason string) error {
+func (l *Ledger) failTx(ctx context.Context, tx *sql.Tx, id int64, reason string) error {
 	_, err := tx.ExecContext(ctx, "UPDATE files SET state = 'failed', reason = ?, finished_ms = ? WHERE id = ?",
 		shorten(reason), now(), id)
 	if err != nil {
 		return err
 	}
-	return release(ctx, tx, id)
+	if err := release(ctx, tx, id); err != nil {
+		return err
+	}
+	return l.tellEnd(ctx, tx, id)
+}
+
+// tellEnd has it told that a file has ended.
+func (l *Ledger) tellEnd(ctx context.Context, tx *sql.Tx, id int64) error {
+	if l.ended == nil {
+		return nil
+	}
+	return l.ended(ctx, tx, id)
 }
 
 // release gives a claim up where nothing was written, unless the path still
@@ -127,6 +138,9 @@ func (l *Ledger) done(ctx context.Context, id int64, res Result, also func(*sql.
 		}
 		if err == nil && also != nil {
 			err = also(tx)
+		}
+		if err == nil {
+			err = l.tellEnd(ctx, tx, id)
 		}
 		return err
 	})

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"restored/config"
+	"restored/daemon/web"
 )
 
 // childEnv, set to a folder, makes the test binary run the daemon on that
@@ -100,6 +101,7 @@ func (s *site) daemon(p Processor) *Daemon {
 	s.t.Helper()
 	deps := Deps{
 		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, DeleteOriginals: true, Check: s.check, Settings: func(profile string, _ bool) string { return s.with + profile }, Retry: s.retry, Drain: s.drain,
+		About: web.About{Version: "v", Model: "m", Provider: "cpu"}, Children: func() Children { return Children{Idle: 1, Busy: 1, Started: 3, Memory: 1e6} },
 		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if s.films != nil {
@@ -121,6 +123,7 @@ func (s *site) daemon(p Processor) *Daemon {
 	if s.stall > 0 {
 		d.stall = s.stall
 	}
+	d.noticeRetry = s.retry
 	d.roomWait, d.report = 50*time.Millisecond, 50*time.Millisecond
 	if s.tries > 0 {
 		d.attempts = s.tries

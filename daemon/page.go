@@ -11,7 +11,7 @@ import (
 
 // servePage serves the page, if there is to be one, until stop is called, which
 // may be done again.
-func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root) (stop func(), err error) {
+func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root, m *metrics) (stop func(), err error) {
 	if d.cfg.HTTP.Listen == "" {
 		return func() {}, nil
 	}
@@ -21,16 +21,23 @@ func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root) (stop 
 			d.deps.Log.WarnContext(ctx, "interrupted uploads not removed", "file", r.in, "error", err)
 		}
 	}
+	ctx, end := context.WithCancel(context.WithoutCancel(ctx)) // it is served also while the daemon stops
+	river, err := c.queue.riverPage(ctx, web.QueuePrefix, d.deps.Log)
+	if err != nil {
+		end()
+		return nil, err
+	}
 	page, err := web.Serve(ctx, web.Options{
 		Listen: d.cfg.HTTP.Listen, Token: d.cfg.HTTP.Token, Hosts: d.cfg.HTTP.Names(), Upload: int64(d.cfg.HTTP.Upload),
-		API: c.Handler(), Paths: p.paths, Folders: p.folders, Takes: p.takes,
+		Metrics: m.registry, Queue: river, API: c.Handler(), Paths: p.paths, Folders: p.folders, Takes: p.takes,
 		Free: p.free, Store: p.room.store, About: d.deps.About, Log: d.deps.Log,
 	})
 	if err != nil {
+		end()
 		return nil, err
 	}
 	d.deps.Log.InfoContext(ctx, "the page is served", "address", "http://"+page.Addr())
-	return page.Close, nil
+	return func() { page.Close(); end() }, nil
 }
 
 // pageFiles are the files that the page shows.

@@ -75,8 +75,8 @@ type queue struct {
 }
 
 // openQueue brings River's tables up to date and makes its client; nothing
-// runs before client.Start. Without videos, v is nil.
-func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, workers int, log *slog.Logger) (*queue, error) {
+// runs before client.Start. Without videos, v is nil; without notices, n.
+func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, n *noticeWorker, workers int, log *slog.Logger) (*queue, error) {
 	driver := riversqlite.New(l.db)
 	log = slog.New(atLeast{log.Handler(), slog.LevelWarn})
 	if err := migrateQueue(ctx, driver, log); err != nil {
@@ -89,13 +89,18 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, worker
 			river.AddWorkerSafely(registered, &stepWorker[segmentArgs]{videoWorker: v}),
 			river.AddWorkerSafely(registered, &stepWorker[joinArgs]{videoWorker: v}))
 	}
+	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}}
+	if n != nil {
+		err = errors.Join(err, river.AddWorkerSafely(registered, n))
+		queues[noticeQueue] = river.QueueConfig{MaxWorkers: noticeWorkers, FetchPollInterval: noticePoll}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
 	client, err := river.NewClient(driver, &river.Config{
 		Logger:                      log,
 		Workers:                     registered,
-		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+		Queues:                      queues,
 		JobTimeout:                  w.timeout,
 		RescueStuckJobsAfter:        max(w.timeout, videoTimeout) + time.Hour,
 		MaxAttempts:                 w.attempts,
@@ -106,6 +111,14 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, worker
 		CancelledJobRetentionPeriod: finishedRetention,
 		DiscardedJobRetentionPeriod: finishedRetention,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	if n == nil {
+		err = forgetNotices(ctx, l)
+	} else {
+		l.ended = (&notices{n.cfg, client, n.log}).add
+	}
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}

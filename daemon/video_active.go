@@ -10,6 +10,7 @@ import (
 
 // activity is the steps of videos that are in work in this process.
 type activity struct {
+	metrics *metrics
 	begun atomic.Int64 // jobs that River has handed over, also those that go back at once
 
 	mu   sync.Mutex
@@ -28,6 +29,7 @@ type pulse struct {
 	st    step
 	began time.Time
 	stop  context.CancelCauseFunc
+	count *metrics
 
 	mu   sync.Mutex
 	last time.Time
@@ -38,6 +40,7 @@ type pulse struct {
 func (p *pulse) tell(told Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.count.through(p.st.video.stage, told.Frames-p.told.Frames)
 	p.told, p.last = told, time.Now()
 }
 
@@ -57,7 +60,7 @@ func (p *pulse) revive() { p.tell(Progress{}) }
 func (a *activity) enter(st step, stop context.CancelCauseFunc) *pulse {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := &pulse{st: st, began: time.Now(), last: time.Now(), stop: stop}
+	p := &pulse{st: st, began: time.Now(), last: time.Now(), stop: stop, count: a.metrics}
 	if a.runs == nil {
 		a.runs = map[int64]*activeRun{}
 	}

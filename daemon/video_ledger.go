@@ -243,7 +243,7 @@ func (l *Ledger) videoDone(ctx context.Context, st step, res Result, also func(*
 // videoFailed: → failed. With keep the row and the work folder stay.
 func (l *Ledger) videoFailed(ctx context.Context, st step, reason string, keep bool, also func(*sql.Tx) error) error {
 	return l.endVideo(ctx, st, "fail", also, func(tx *sql.Tx) error {
-		if err := failTx(ctx, tx, st.rec.ID, reason); err != nil {
+		if err := l.failTx(ctx, tx, st.rec.ID, reason); err != nil {
 			return err
 		}
 		if keep {

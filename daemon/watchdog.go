@@ -8,6 +8,7 @@ import (
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/riverqueue/river"
 )
 
 const (
@@ -163,7 +164,7 @@ func (q *queue) begun() int64 {
 
 // due is the number of jobs that could be begun now.
 func (q *queue) due(ctx context.Context) (n int, err error) {
-	err = q.ledger.db.QueryRowContext(ctx, "SELECT count(*) FROM river_job WHERE state = 'available'").Scan(&n)
+	err = q.ledger.db.QueryRowContext(ctx, "SELECT count(*) FROM river_job WHERE state = 'available' AND queue = ?", river.QueueDefault).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("queue: %w", err)
 	}

@@ -16,6 +16,7 @@ type VideoTrack struct {
 	IdentityFull *float64 `json:"identity_full,omitempty"`
 	Blend        float64  `json:"blend"`
 	Decision     Decision `json:"decision"`
+	Shots        []Shot   `json:"shots,omitempty"` // at most three, spread over the track
 	Seed         uint64   `json:"seed"` // of the diffusion's noise and of the grain
 }
 

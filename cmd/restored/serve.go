@@ -70,7 +70,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, asked da
 	d, err := daemon.New(cfg, daemon.Deps{
 		Processor: processor{e.of}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e.of}, IsVideo: media.IsVideoName, Log: log,
 		Settings: settings, Check: e.check, Redo: asked.Redo, DeleteOriginals: asked.DeleteOriginals,
-		About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
+		Children: e.children, About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
 	})
 	if err == nil {
 		err = reloaded(ctx, d, cmd, log, &level)

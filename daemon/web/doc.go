@@ -6,6 +6,8 @@
 //	page.go     the page, whose files are embedded (page/)
 //	picture.go  the photo before and after, named by the number of its file
 //	upload.go   a file for a watched folder
+//	metrics.go  the figures for Prometheus
+//	queue.go    River's page for operators
 //	folders.go  the watched folders and their health
 //
 // A request passes the guard first. Then it reaches the page, which is no

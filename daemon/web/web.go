@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
 )
 
@@ -33,7 +34,9 @@ type Options struct {
 	Hosts  []string // names of this machine, in lower case, besides Listen's and localhost
 	Upload int64    // most bytes of one file
 
-	API http.Handler // of all below /v1 that this package doesn't answer
+	Metrics *prometheus.Registry // is served under /metrics, with the folders' health added
+	API     http.Handler         // of all below /v1 that this package doesn't answer
+	Queue   http.Handler         // is served under QueuePrefix
 	// Paths gives the original and the output ("" = none yet) of a file by its
 	// number. fs.ErrNotExist = there is none.
 	Paths   func(ctx context.Context, id int64) (in, out string, err error)
@@ -122,6 +125,9 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", page())
 	mux.Handle("/v1/", s.private(api))
+	mux.Handle(QueuePrefix+"/", s.queue())
+	mux.Handle("GET "+QueuePrefix, http.RedirectHandler(QueuePrefix+"/", http.StatusSeeOther))
+	mux.Handle("GET /metrics", s.private(s.metrics()))
 	mux.HandleFunc("POST /v1/session", s.login)
 	mux.HandleFunc("DELETE /v1/session", s.logout)
 	return s.guard(mux)
