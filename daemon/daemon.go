@@ -48,6 +48,11 @@ type Deps struct {
 	About    web.About       // what the page tells of the work
 	Children func() Children // what the metrics tell of the processes that work; nil = there are none
 
+	// Preview makes a JPEG of at most side×side pixels of a photo, or of the picture
+	// of a video at a time in seconds (negative = one of its beginning), apart from
+	// this process. nil = the page has only what browsers show.
+	Preview func(ctx context.Context, in string, side int, at float64) ([]byte, error)
+
 	// Drain is how long a stop waits for the work under way before it is
 	// cancelled and put back; 0 = one minute.
 	Drain time.Duration

@@ -11,7 +11,7 @@ import (
 // activity is the steps of videos that are in work in this process.
 type activity struct {
 	metrics *metrics
-	begun atomic.Int64 // jobs that River has handed over, also those that go back at once
+	begun   atomic.Int64 // jobs that River has handed over, also those that go back at once
 
 	mu   sync.Mutex
 	runs map[int64]*activeRun

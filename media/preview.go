@@ -27,7 +27,7 @@ func Preview(ctx context.Context, path string, side int, o Options) ([]byte, err
 		return nil, err
 	}
 	if src.bmp != nil {
-		return shrunk(src.bmp.decode(b), side, 1, turned{})
+		return shrunk(src.bmp.decode(b), side, 1, turning{})
 	}
 	small, err := preview(ctx, src.kind, b, side)
 	if err != nil {
@@ -70,18 +70,18 @@ func PreviewVideo(ctx context.Context, path string, side int, at float64) (_ []b
 	if a := s.Picture.SampleAspect; a.Num > 0 && a.Den > 0 {
 		wide = min(max(float64(a.Num)/float64(a.Den), 0.25), 4)
 	}
-	return shrunk(&p.Planar, side, wide, turned{s.Picture.Rotation, s.Picture.Flip})
+	return shrunk(&p.Planar, side, wide, turning{s.Picture.Rotation, s.Picture.Flip})
 }
 
-// turned is how pictures are turned to be shown, as in PictureFormat.
-type turned struct {
+// turning is how pictures are turned to be shown, as in PictureFormat.
+type turning struct {
 	rotation int
 	flip     bool
 }
 
 // place finds the point of a stored picture of w×h that is shown at x, y, all
 // from 0 to 1.
-func (t turned) place(x, y float64) (float64, float64) {
+func (t turning) place(x, y float64) (float64, float64) {
 	switch t.rotation {
 	case 90:
 		x, y = y, 1-x
@@ -98,7 +98,7 @@ func (t turned) place(x, y float64) (float64, float64) {
 
 // shrunk encodes an image, whose pixels are so many times as wide as high, so
 // that it fits side×side pixels: each is the mean of some points.
-func shrunk(img image.Image, side int, wide float64, t turned) ([]byte, error) {
+func shrunk(img image.Image, side int, wide float64, t turning) ([]byte, error) {
 	b := img.Bounds()
 	w, h := float64(b.Dx())*wide, float64(b.Dy())
 	if t.rotation%180 != 0 {

@@ -17,7 +17,7 @@ type VideoTrack struct {
 	Blend        float64  `json:"blend"`
 	Decision     Decision `json:"decision"`
 	Shots        []Shot   `json:"shots,omitempty"` // at most three, spread over the track
-	Seed         uint64   `json:"seed"` // of the diffusion's noise and of the grain
+	Seed         uint64   `json:"seed"`            // of the diffusion's noise and of the grain
 }
 
 // A VideoReport is what a Report says of a video beside what it says of photos.

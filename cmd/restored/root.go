@@ -68,7 +68,7 @@ completes commands; colours are left out where NO_COLOR is set.
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(), newRun(), newJobs(), newJob(), newBench(), newEval(), newAlign(), newConfig(), newModels(), newDoctor(), newEncoders())
+	root.AddCommand(newServe(), newRun(), newJobs(), newJob(), newPreviews(), newBench(), newEval(), newAlign(), newConfig(), newModels(), newDoctor(), newEncoders())
 	return root
 }
 

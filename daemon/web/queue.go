@@ -19,10 +19,18 @@ const queuePolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'un
 // To cancel or delete a job there is refused: River knows jobs and not files,
 // and a file whose job has gone would wait for nothing.
 func (s *Server) queue() http.Handler {
-	private := s.private(s.opt.Queue)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.admitted(r) && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		ok, tired := s.admitted(r)
+		if !ok && !tired && strings.Contains(r.Header.Get("Accept"), "text/html") {
 			http.Redirect(w, r, "/", http.StatusSeeOther)
+			return
+		}
+		switch {
+		case tired:
+			refuseTries(w)
+			return
+		case !ok:
+			refuseToken(w)
 			return
 		}
 		switch r.URL.Path {
@@ -31,7 +39,7 @@ func (s *Server) queue() http.Handler {
 			return
 		}
 		w.Header().Set("Content-Security-Policy", queuePolicy)
-		private.ServeHTTP(w, r)
+		s.opt.Queue.ServeHTTP(w, r)
 	})
 }
 

@@ -40,6 +40,14 @@ type Options struct {
 	// Paths gives the original and the output ("" = none yet) of a file by its
 	// number. fs.ErrNotExist = there is none.
 	Paths   func(ctx context.Context, id int64) (in, out string, err error)
+	// Shot gives the time in seconds of a moment that the report on a video names,
+	// counted from 0. fs.ErrNotExist = there is none.
+	Shot func(ctx context.Context, id int64, n int) (float64, error)
+	// Preview makes a JPEG, see daemon.Deps; nil = nobody does. They are kept in
+	// the folder Previews, which belongs to this package.
+	Preview  func(ctx context.Context, in string, side int, at float64) ([]byte, error)
+	Previews string
+
 	Folders func() []Folder
 	Takes   func(in, name string) bool // whether a watched folder takes a file of this name
 	Free    func(dir string) (int64, error)
@@ -68,6 +76,8 @@ type Server struct {
 	http     *http.Server
 	uploads  chan struct{} // a place for each under way
 	health   health
+	previews *previews
+	tries    tries
 	end      context.CancelFunc // of what requests do
 	ended    chan struct{}
 }
@@ -75,6 +85,10 @@ type Server struct {
 // Serve takes the address and answers there, also when ctx is done. The caller
 // calls Close.
 func Serve(ctx context.Context, opt Options) (*Server, error) {
+	made, err := openPreviews(opt.Previews, opt.Preview)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", opt.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("http.listen: %w", err)
@@ -82,7 +96,7 @@ func Serve(ctx context.Context, opt Options) (*Server, error) {
 	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{
 		opt: opt, listener: listener, uploads: make(chan struct{}, maxUploads),
-		health: health{asked: map[string]*answer{}}, end: end, ended: make(chan struct{}),
+		health: health{asked: map[string]*answer{}}, previews: made, end: end, ended: make(chan struct{}),
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
@@ -121,6 +135,8 @@ func (s *Server) handler() http.Handler {
 	api.Handle("/v1/", s.opt.API)
 	api.HandleFunc("GET /v1/about", s.about)
 	api.HandleFunc("GET /v1/jobs/{id}/picture/{side}", s.picture)
+	api.HandleFunc("GET /v1/jobs/{id}/thumbnail", s.thumbnail)
+	api.HandleFunc("GET /v1/jobs/{id}/shot/{shot}/{side}", s.shot)
 	api.HandleFunc("POST /v1/folders/{folder}/files", s.upload)
 	mux := http.NewServeMux()
 	mux.Handle("/", page())
