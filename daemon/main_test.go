@@ -49,6 +49,7 @@ type site struct {
 	exdev   bool // originals lie on another filesystem than where they are moved to
 	outName func(string) string
 	films   Videos // nil = photos only
+	preview func(ctx context.Context, in string, side int, at float64) ([]byte, error)
 	free    func(string) (space, error)
 	stall   time.Duration // 0 = the configuration's
 	logMu   sync.Mutex
@@ -104,6 +105,7 @@ func (s *site) daemon(p Processor) *Daemon {
 		About: web.About{Version: "v", Model: "m", Provider: "cpu"}, Children: func() Children { return Children{Idle: 1, Busy: 1, Started: 3, Memory: 1e6} },
 		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	deps.Preview = s.preview
 	if s.films != nil {
 		deps.Videos, deps.IsVideo = s.films, isVideo
 	}
