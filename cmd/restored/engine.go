@@ -163,6 +163,7 @@ func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
 			Grain:      cfg.Video.Grain == "match",
 			Partial:    cfg.Video.AllowPartial,
 			CopyNoFace: cfg.Video.NoFace == "copy",
+			MaxFrames:  int64(cfg.Limits.Frames), MaxDuration: cfg.Limits.Duration,
 		},
 	}
 }
