@@ -130,6 +130,40 @@ func TestMetricsNeedToken(t *testing.T) {
 	s.want(http.StatusOK, "GET", "/metrics", nil, "Authorization: Bearer "+testToken)
 }
 
+// docs/notify.md lists the daemon's metrics, and no others.
+func TestMetricsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../docs/notify.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metric := regexp.MustCompile("`(restored_[a-z_]+)[{`]")
+	documented := map[string]bool{}
+	for line := range strings.Lines(string(doc)) {
+		if strings.HasPrefix(line, "|") {
+			for _, m := range metric.FindAllStringSubmatch(line, -1) {
+				documented[m[1]] = true
+			}
+		}
+	}
+	for name := range measured(t).figures() {
+		name, _, _ = strings.Cut(name, "{")
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			if base := strings.TrimSuffix(name, suffix); strings.HasSuffix(base, "_seconds") {
+				name = base
+			}
+		}
+		if strings.HasPrefix(name, "restored_") && !documented[name] {
+			t.Errorf("%s isn't documented", name)
+		}
+		documented[name] = false
+	}
+	for name, missing := range documented {
+		if missing {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+}
+
 // Each expression of the dashboard is of metrics that there are.
 func TestDashboard(t *testing.T) {
 	data, err := os.ReadFile("../docs/grafana.json")

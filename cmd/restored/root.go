@@ -43,6 +43,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(stderr, "restored:", err)
 	}
+	if refused && !cmd.HasSubCommands() {
+		fmt.Fprintf(stderr, "Usage: %s\n", cmd.UseLine())
+	}
 	if refused {
 		fmt.Fprintf(stderr, "See `%s --help`.\n", cmd.CommandPath())
 	}

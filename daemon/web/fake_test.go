@@ -163,7 +163,7 @@ func serve(t *testing.T, w *worker, token string) string {
 		Processor: w, IsPhoto: func(name string) bool { return strings.HasSuffix(name, ".png") },
 		Videos: w, IsVideo: func(name string) bool { return strings.HasSuffix(name, ".mp4") },
 		Preview: w.preview,
-		Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Log:     slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

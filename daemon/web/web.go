@@ -39,7 +39,7 @@ type Options struct {
 	Queue   http.Handler         // is served under QueuePrefix
 	// Paths gives the original and the output ("" = none yet) of a file by its
 	// number. fs.ErrNotExist = there is none.
-	Paths   func(ctx context.Context, id int64) (in, out string, err error)
+	Paths func(ctx context.Context, id int64) (in, out string, err error)
 	// Shot gives the time in seconds of a moment that the report on a video names,
 	// counted from 0. fs.ErrNotExist = there is none.
 	Shot func(ctx context.Context, id int64, n int) (float64, error)
