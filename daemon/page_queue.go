@@ -19,7 +19,7 @@ func (q *queue) riverPage(ctx context.Context, prefix string, log *slog.Logger) 
 		err = page.Start(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("River's page: %w", err)
+		return nil, fmt.Errorf("page of the queue: %w", err)
 	}
 	return page, nil
 }
