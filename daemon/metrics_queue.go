@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,7 +58,7 @@ func (q queueMetrics) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.NewInvalidMetric(filesDesc, err)
 	}
 	about := q.deps.About
-	gauge(infoDesc, 1, about.Version, about.Model, about.Provider)
+	gauge(infoDesc, 1, about.Version, strings.ToValidUTF8(about.Model, "\uFFFD"), about.Provider)
 	if s, err := q.free(q.stateDir); err == nil {
 		gauge(stateDesc, float64(s.free))
 	}

@@ -107,6 +107,8 @@ func TestPreviews(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.size(a + "/thumbnail")
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if last := p.asked[len(p.asked)-1]; last != filepath.Join(s.out, "a.jpg") {
 		t.Errorf("the thumbnail is of %s", last)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -31,9 +32,10 @@ func (f folderMetrics) Collect(out chan<- prometheus.Metric) {
 		if info.Problem == "" {
 			up = 1
 		}
-		out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, up, info.In)
+		folder := strings.ToValidUTF8(info.In, "\uFFFD") // a label has to be UTF-8
+		out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, up, folder)
 		if info.Free > 0 {
-			out <- prometheus.MustNewConstMetric(freeDesc, prometheus.GaugeValue, float64(info.Free), info.In)
+			out <- prometheus.MustNewConstMetric(freeDesc, prometheus.GaugeValue, float64(info.Free), folder)
 		}
 	}
 }

@@ -117,6 +117,8 @@ func (s *Server) preview(ctx context.Context, f *os.File, path string, id int64,
 // sendPicture sends what was opened, and closes it, or says why there is nothing.
 func (s *Server) sendPicture(w http.ResponseWriter, r *http.Request, id int64, f *os.File, kind string, err error) {
 	switch {
+	case err != nil && r.Context().Err() != nil:
+		return // who asked has gone
 	case errors.Is(err, fs.ErrNotExist):
 		refuse(w, http.StatusNotFound, "there is no such picture (any more)")
 		return
