@@ -248,7 +248,11 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root, figures *met
 	if notifies(d.cfg.Notify) {
 		told = &noticeWorker{sender: newSender(d.cfg.Notify), ledger: l, retry: d.noticeRetry, metrics: figures, log: log}
 	}
-	return openQueue(ctx, l, photos, videos, told, d.cfg.WorkerCount(), log)
+	q, err := openQueue(ctx, l, photos, videos, told, d.cfg.WorkerCount(), log)
+	if err == nil && told == nil {
+		err = forgetNotices(ctx, l) // the queue is this daemon's alone
+	}
+	return q, err
 }
 
 // takes tells whether a file is one to work on.

@@ -114,13 +114,8 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, n *not
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
-	if n == nil {
-		err = forgetNotices(ctx, l)
-	} else {
+	if n != nil {
 		l.ended = (&notices{n.cfg, client, n.log}).add
-	}
-	if err != nil {
-		return nil, fmt.Errorf("queue: %w", err)
 	}
 	q := &queue{ledger: l, client: client, photos: &w.active}
 	if v != nil {
