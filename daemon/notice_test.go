@@ -171,16 +171,18 @@ func deliveries(h *hook) map[string]int {
 // A process that is killed while it tells does so again after its start, and
 // tells of each file.
 func TestNoticeSurvivesKill(t *testing.T) {
-	dead, killed := make(chan struct{}), false
+	dead := make(chan struct{})
 	h := newHook(t, func(n int, r *http.Request) int {
 		if n == 1 {
 			return http.StatusServiceUnavailable
 		}
-		if killed {
+		select {
+		case <-dead:
 			return http.StatusOK
+		default:
+			<-dead
+			return http.StatusBadGateway // nobody hears it
 		}
-		<-dead
-		return http.StatusBadGateway
 	})
 	t.Setenv(notifyEnv, h.url)
 	dir := t.TempDir()
@@ -193,7 +195,6 @@ func TestNoticeSurvivesKill(t *testing.T) {
 		requests, _ := h.got()
 		return outputs(t, dir) == n && countsOf(t, s)[Done] == n && requests >= 2
 	})
-	killed = true
 	close(dead)
 	s.cfg.Notify.URL, s.cfg.Notify.Secret = h.url, hookSecret
 	s.start(&proc{})
