@@ -148,7 +148,12 @@ func TestPreviewsRefused(t *testing.T) {
 	path := s.put("a.jpg", "II*\x00 a TIFF")
 	s.done("a.jpg")
 	p.before = func(string) error { return errors.New("damaged") }
-	s.want(http.StatusUnsupportedMediaType, "GET", "/v1/jobs/1/picture/before", nil)
+	for range 2 {
+		s.want(http.StatusUnsupportedMediaType, "GET", "/v1/jobs/1/picture/before", nil)
+	}
+	if n := p.count(); n != 1 {
+		t.Errorf("what can't be shown is tried %d times", n)
+	}
 	secret := filepath.Join(filepath.Dir(s.in), "secret.tif")
 	if err := os.WriteFile(secret, somePNG(t, color.White), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,10 @@ const (
 	cacheSize  = 256 << 20
 	cacheLeft  = cacheSize / 4 * 3
 	previewExt = ".jpg"
+	// failedTime is how long one isn't tried again of which there is no preview: a
+	// file may crash its decoder each time. maxFailed bounds those.
+	failedTime = 10 * time.Minute
+	maxFailed  = 1024
 )
 
 var (
@@ -46,6 +51,9 @@ type previews struct {
 	flights singleflight.Group
 	waiting atomic.Int32
 	kept    atomic.Int64 // bytes, about
+
+	mu     sync.Mutex
+	failed map[string]time.Time // when, by the preview's name
 }
 
 // openPreviews empties the folder of what another version may have left there.
@@ -79,6 +87,9 @@ func (p *previews) get(ctx context.Context, f *os.File, path string, side int, a
 		_ = os.Chtimes(name, time.Time{}, time.Now()) // it only decides what goes first
 		return made, nil
 	}
+	if p.hasFailed(name) {
+		return nil, errNoPreview
+	}
 	if p.waiting.Add(1) > maxPreviews {
 		p.waiting.Add(-1)
 		return nil, errBusy
@@ -90,6 +101,7 @@ func (p *previews) get(ctx context.Context, f *os.File, path string, side int, a
 		defer cancel()
 		data, err := p.make(ctx, path, side, at)
 		if err != nil {
+			p.fail(name)
 			return nil, fmt.Errorf("%w: %w", errNoPreview, err)
 		}
 		if err := same(info, again); err != nil {
@@ -106,6 +118,23 @@ func (p *previews) get(ctx context.Context, f *os.File, path string, side int, a
 		return nil, ctx.Err()
 	}
 	return os.Open(name)
+}
+
+// fail notes that there is no preview.
+func (p *previews) fail(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed == nil || len(p.failed) >= maxFailed {
+		p.failed = map[string]time.Time{}
+	}
+	p.failed[name] = time.Now()
+}
+
+func (p *previews) hasFailed(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.failed[name]
+	return ok && time.Since(at) < failedTime
 }
 
 // same checks that a path still leads to the file that it led to.
