@@ -58,6 +58,9 @@ func (m *moments) add(pts int64, box image.Rectangle) {
 func (m *moments) shots(p *Plan) []Shot {
 	stream := p.Video.Stream()
 	g := newGeometry(stream.Picture)
+	if g.width < 1 || g.height < 1 || stream.TimeBase.Den == 0 {
+		return nil // a report can't hold what isn't a number
+	}
 	var at []int
 	for i := range shotsOfTrack {
 		at = append(at, len(m.kept)*(i+1)/(shotsOfTrack+1))

@@ -43,6 +43,16 @@ func TestShots(t *testing.T) {
 	}
 }
 
+// What a container doesn't say isn't a place.
+func TestShotsOfNothing(t *testing.T) {
+	p := videoPlan(media.PictureFormat{})
+	var m moments
+	m.add(1000, image.Rect(0, 0, 1, 1))
+	if shots := m.shots(p); shots != nil {
+		t.Errorf("%+v", shots)
+	}
+}
+
 // A box is where players show it.
 func TestShown(t *testing.T) {
 	box := image.Rect(20, 10, 60, 60)
