@@ -345,7 +345,10 @@ int mp_preview(int kind, const void *buf, size_t len, int side, int quality, voi
 	int rc = -1;
 	if (!im)
 		return -1;
-	if (!vips_thumbnail_image(im, &t, side, "height", side, "size", VIPS_SIZE_DOWN, "export_profile", "srgb", NULL)) {
+	/* Without a profile the samples are taken as sRGB: to convert them would only move them. */
+	int profile = vips_image_get_typeof(im, VIPS_META_ICC_NAME) || vips_image_get_interpretation(im) == VIPS_INTERPRETATION_CMYK;
+	if (!(profile ? vips_thumbnail_image(im, &t, side, "height", side, "size", VIPS_SIZE_DOWN, "export_profile", "srgb", NULL)
+			: vips_thumbnail_image(im, &t, side, "height", side, "size", VIPS_SIZE_DOWN, NULL))) {
 		g_object_unref(im);
 		im = t;
 		rc = 0;
