@@ -75,8 +75,10 @@ kill -STOP "$pid"
 until_ 60 "the watchdog's end of it and another start" changed
 systemctl show restored --no-pager -p NRestarts,StatusText
 say "Stop while a photo is in work"
-for i in 1 2 3; do install -o restored -g restored -m 644 /samples/obama.jpg /srv/restored/in/stop$i.jpg; touch -d "-$i min" /srv/restored/in/stop$i.jpg; done
-busy() { systemctl show restored -p StatusText | grep -q "[1-9] in work"; }
+for i in $(seq 20); do # each its own content: copies of one file would be done once
+	{ cat /samples/obama.jpg; echo "$i"; } > /tmp/stop.jpg
+	install -o restored -g restored -m 644 /tmp/stop.jpg "/srv/restored/in/stop$i.jpg"
+done
 working() { runuser -u restored -- /usr/bin/restored jobs list --config /etc/restored/restored.yaml --status running | grep -q running; }
 until_ 60 "a photo in work" working
 systemctl stop restored && echo "systemctl stop: $(show Result), exit status $(show ExecMainStatus)"
