@@ -46,9 +46,8 @@ for page in docs/man/*.1; do packed < "$page" > "$root/usr/share/man/man1/${page
 
 doc=usr/share/doc/restored
 mkdir -p "$root/$doc"
-for page in README.md docs/*.md; do file "$page" "$doc/${page#docs/}"; done
+for page in *.md docs/*.md docs/decisions/*.md; do file "$page" "$doc/$page"; done
 for dropin in systemd/drop-ins/*.conf; do file "$dropin" "$doc/examples/${dropin##*/}"; done
-packed < CHANGELOG.md > "$root/$doc/changelog.gz"
 packed < .deps/onnxruntime/ThirdPartyNotices.txt > "$root/$doc/onnxruntime-third-party.txt.gz"
 packaging/copyright.sh > "$root/$doc/copyright"
 

@@ -162,7 +162,10 @@ func TestDocsCommandLines(t *testing.T) {
 			continue // the code's own words
 		}
 		for _, m := range codeSpan.FindAllStringSubmatch(text, -1) {
-			section, _, dotted := strings.Cut(m[1], ".")
+			section, rest, dotted := strings.Cut(m[1], ".")
+			if dotted && rest != "" && strings.ToLower(rest[:1]) != rest[:1] {
+				continue // a name of the code
+			}
 			isSection := slices.ContainsFunc(keys, func(o config.Option) bool { return strings.HasPrefix(o.Key, section+".") })
 			if key, _, _ := strings.Cut(m[1], ":"); dotted && isSection && path.Ext(key) != ".go" && !slices.ContainsFunc(keys, func(o config.Option) bool { return o.Key == key }) {
 				t.Errorf("%s names the key %s, which doesn't exist", name, m[1])
