@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -72,6 +74,8 @@ type queue struct {
 	isVideo func(name string) bool // nil = no videos
 	runner  *videoRunner           // nil = no videos, or nothing is worked on
 	photos  *photosInWork          // nil = nothing is worked on
+	pauses  sync.Mutex             // held by pause
+	pausing atomic.Bool            // River hasn't seen a pause yet
 }
 
 // openQueue brings River's tables up to date and makes its client; nothing

@@ -97,6 +97,8 @@ const pauseWait = 10 * time.Second
 
 // pause returns when nothing new is begun any more.
 func (q *queue) pause(ctx context.Context) error {
+	q.pauses.Lock()
+	defer q.pauses.Unlock()
 	if paused, err := q.paused(ctx); err != nil || paused {
 		return err
 	}
@@ -106,6 +108,8 @@ func (q *queue) pause(ctx context.Context) error {
 		defer cancel()
 		seen = events
 	}
+	q.pausing.Store(true)
+	defer q.pausing.Store(false)
 	if err := q.client.QueuePause(ctx, river.QueueDefault, nil); err != nil {
 		return fmt.Errorf("queue: pause: %w", err)
 	}
@@ -129,8 +133,8 @@ func (q *queue) resume(ctx context.Context) error {
 	return nil
 }
 
-// paused tells whether nothing new is begun. Before its first start there is
-// no queue to pause.
+// paused tells whether nothing new is begun: not yet while pause waits for River
+// to see it. Before its first start there is no queue to pause.
 func (q *queue) paused(ctx context.Context) (bool, error) {
 	row, err := q.client.QueueGet(ctx, river.QueueDefault)
 	if errors.Is(err, river.ErrNotFound) {
@@ -139,7 +143,7 @@ func (q *queue) paused(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("queue: %w", err)
 	}
-	return row.PausedAt != nil, nil
+	return row.PausedAt != nil && !q.pausing.Load(), nil
 }
 
 // nextTry is when a file that waits is tried again; nil = as soon as it is its

@@ -67,8 +67,12 @@ func BenchmarkLandmarks(b *testing.B) {
 	if err != nil || len(faces) != 1 {
 		b.Fatal(len(faces), err)
 	}
+	read, err := newLumaReader(img)
+	if err != nil {
+		b.Fatal(err)
+	}
 	for b.Loop() {
-		if _, err := d.Landmarks(img, faces[0].Box, 0); err != nil {
+		if _, err := d.scanner.landmarks(read, img.Bounds().Size(), boxFrame(faces[0].Box)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -141,7 +141,7 @@ func (s *Scanner) Scan(p Pixels, upsample bool, threshold float64) ([]Hit, error
 
 // Predict runs the shape predictor on gray pixels, with each box where a
 // detection would have it, and gives the mean of what it finds. A single box
-// gives whole pixels: Detector.Landmarks is finer.
+// gives whole pixels: a Detector, on a larger crop, is finer.
 func (s *Scanner) Predict(p Pixels, boxes ...image.Rectangle) ([5]Point, error) {
 	all, err := s.predictEach(p, boxes)
 	if err != nil {

@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"fmt"
 	"image"
 	"math"
 )
@@ -113,26 +112,4 @@ func (s *Scanner) predictIn(read lumaReader, size image.Point, f frame, boxes []
 		pts[i] = f.at((p.X-cropEdge)/(cropFace-1), (p.Y-cropEdge)/(cropFace-1))
 	}
 	return pts, nil
-}
-
-// Landmarks finds the five points of a face whose box is known, for instance
-// from the frame before. The box is as Face.Box, in the pixels of the photo;
-// degrees is how far the face is turned clockwise, roughly. The points are as
-// in Face.Landmarks; that there is a face at all isn't checked.
-func (d *Detector) Landmarks(img image.Image, box image.Rectangle, degrees float64) ([5]Point, error) {
-	if err := checkImage(img); err != nil {
-		return [5]Point{}, err
-	}
-	if box.Dx() < 4 || box.Dy() < 4 || !box.Overlaps(sized(img)) {
-		return [5]Point{}, fmt.Errorf("detect: landmarks: box %v doesn't lie in the photo %v", box, sized(img))
-	}
-	read, err := newLumaReader(img)
-	if err != nil {
-		return [5]Point{}, err
-	}
-	f := boxFrame(box)
-	c := f.at(0.5, 0.5)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.scanner.landmarks(read, img.Bounds().Size(), newFrame(c.X, c.Y, f.side(), degrees))
 }

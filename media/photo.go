@@ -91,20 +91,9 @@ var photoNames = map[string]bool{
 	".webp": true, ".bmp": true, ".dib": true, ".heic": true, ".heif": true, ".hif": true, ".avif": true,
 }
 
-// IsPhotoName tells whether a path ends like a photo's. Only Probe knows.
+// IsPhotoName tells whether a path ends like a photo's. Only OpenPhoto knows.
 func IsPhotoName(path string) bool {
 	return photoNames[strings.ToLower(filepath.Ext(path))]
-}
-
-// Probe recognises a photo by its content and reads its header, no pixels.
-// What isn't a photo at all gives ErrNotPhoto after its first bytes; what
-// OpenPhoto would refuse for what the header says is refused here likewise.
-func Probe(path string, o Options) (Info, error) {
-	src, _, _, err := read(path, o)
-	if err != nil {
-		return Info{}, err
-	}
-	return src.Info, nil
 }
 
 // OpenPhoto reads and decodes a photo. Errors name the file, the stage (open,

@@ -59,12 +59,6 @@ func createTemp(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// IsTempName tells whether a path's last element is a temporary of this package.
-func IsTempName(path string) bool {
-	b := filepath.Base(path)
-	return strings.HasPrefix(b, TempPrefix) && strings.HasSuffix(b, TempSuffix)
-}
-
 // CopyFile makes dst a byte-identical copy of src with its mode, time and,
 // where permitted, owner. dst appears only complete. If dst exists and
 // overwrite is false the error is ErrExists.

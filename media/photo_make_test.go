@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -181,10 +182,16 @@ func bytesOf(img image.Image) []byte {
 	return nil
 }
 
+// isTemp tells whether a path is that of a temporary of this package.
+func isTemp(path string) bool {
+	name := filepath.Base(path)
+	return strings.HasPrefix(name, TempPrefix) && strings.HasSuffix(name, TempSuffix)
+}
+
 func noTemps(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		if IsTempName(path) {
+		if isTemp(path) {
 			t.Errorf("left behind: %s", path)
 		}
 		return err

@@ -83,9 +83,6 @@ func TestRefused(t *testing.T) {
 			if !errors.Is(err, c.want) || p != nil || !strings.Contains(err.Error(), path) {
 				t.Errorf("got %v, want %v with the file's name", err, c.want)
 			}
-			if _, err := Probe(path, Options{}); !errors.Is(c.want, ErrDamaged) && !errors.Is(err, c.want) {
-				t.Errorf("Probe: got %v, want %v", err, c.want)
-			}
 		})
 	}
 	for _, format := range []string{"png", "bmp"} {
@@ -109,7 +106,7 @@ func TestRefusedByOptions(t *testing.T) {
 	if _, err := OpenPhoto(t.Context(), path, Options{MaxPixels: 90 * 70}); err != nil {
 		t.Error(err)
 	}
-	if _, err := Probe(path, Options{MaxPixels: MaxPixelsLimit + 1}); err == nil {
+	if _, err := OpenPhoto(t.Context(), path, Options{MaxPixels: MaxPixelsLimit + 1}); err == nil {
 		t.Error("limit over the limit accepted")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -163,11 +160,11 @@ func TestNotRegular(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"x.jpg", "pipe.jpg"} {
-		if _, err := Probe(filepath.Join(dir, name), Options{}); !errors.Is(err, ErrNotPhoto) {
+		if _, err := OpenPhoto(t.Context(), filepath.Join(dir, name), Options{}); !errors.Is(err, ErrNotPhoto) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Probe(dir+"/none.jpg", Options{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := OpenPhoto(t.Context(), dir+"/none.jpg", Options{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
 	if os.Geteuid() != 0 { // root may read all
@@ -175,7 +172,7 @@ func TestNotRegular(t *testing.T) {
 		if err := os.Chmod(path, 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Probe(path, Options{}); !errors.Is(err, fs.ErrPermission) {
+		if _, err := OpenPhoto(t.Context(), path, Options{}); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("unreadable: %v", err)
 		}
 	}

@@ -198,7 +198,7 @@ func TestSegmentWriterRefuses(t *testing.T) {
 	if err := w.Write(ctx, p); err == nil || !strings.Contains(err.Error(), "released") {
 		t.Errorf("a released picture: %v", err)
 	}
-	if left, _ := os.ReadDir(dir); len(left) != 1 || !IsTempName(left[0].Name()) {
+	if left, _ := os.ReadDir(dir); len(left) != 1 || !isTemp(left[0].Name()) {
 		t.Errorf("while it is written: %v", left)
 	}
 	w.Abort()
