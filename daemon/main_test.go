@@ -195,7 +195,7 @@ func (s *site) records() map[string]Record {
 	defer rows.Close()
 	all := map[string]Record{}
 	for rows.Next() {
-		r, err := scanRecord(rows)
+		r, err := l.scanRecord(rows)
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -12,6 +12,8 @@ import (
 type activity struct {
 	begun atomic.Int64 // jobs that River has handed over, also those that go back at once
 
+	frames, faces atomic.Int64 // that all steps have told
+
 	mu   sync.Mutex
 	runs map[int64]*activeRun
 }
@@ -25,6 +27,7 @@ type activeRun struct {
 
 // pulse is the life of one step: what it told last, and when.
 type pulse struct {
+	of    *activity
 	st    step
 	began time.Time
 	stop  context.CancelCauseFunc
@@ -38,6 +41,8 @@ type pulse struct {
 func (p *pulse) tell(told Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.of.frames.Add(max(told.Frames-p.told.Frames, 0))
+	p.of.faces.Add(max(told.Faces-p.told.Faces, 0))
 	p.told, p.last = told, time.Now()
 }
 
@@ -57,7 +62,7 @@ func (p *pulse) revive() { p.tell(Progress{}) }
 func (a *activity) enter(st step, stop context.CancelCauseFunc) *pulse {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := &pulse{st: st, began: time.Now(), last: time.Now(), stop: stop}
+	p := &pulse{of: a, st: st, began: time.Now(), last: time.Now(), stop: stop}
 	if a.runs == nil {
 		a.runs = map[int64]*activeRun{}
 	}

@@ -80,6 +80,9 @@ func (w *watchdog) trouble(ctx context.Context, stopping bool, now time.Time) st
 	ctx, cancel := context.WithTimeout(ctx, ledgerPatience)
 	defer cancel()
 	info, err := (&Control{queue: w.queue}).Status(ctx)
+	if err != nil && w.queue.ledger.shared != nil {
+		return "" // the daemon waits for the database, and doing so is alive
+	}
 	if err != nil {
 		return err.Error()
 	}
@@ -108,6 +111,9 @@ func (w *watchdog) trouble(ctx context.Context, stopping bool, now time.Time) st
 // neglected tells whether for too long nothing is in work although something is
 // due.
 func (w *watchdog) neglected(ctx context.Context, info QueueInfo, now time.Time) string {
+	if w.queue.ledger.shared != nil {
+		return "" // what is due may be for other machines
+	}
 	due, err := w.queue.due(ctx)
 	if err != nil {
 		return err.Error()

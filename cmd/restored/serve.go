@@ -70,7 +70,8 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, asked da
 	d, err := daemon.New(cfg, daemon.Deps{
 		Processor: processor{e.of}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e.of}, IsVideo: media.IsVideoName, Log: log,
 		Settings: settings, Check: e.check, Redo: asked.Redo, DeleteOriginals: asked.DeleteOriginals,
-		About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
+		Machine: e.machine(),
+		About:   web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
 	})
 	if err == nil {
 		err = reloaded(ctx, d, cmd, log, &level)
@@ -103,7 +104,7 @@ func reloaded(ctx context.Context, d *daemon.Daemon, cmd *cobra.Command, log *sl
 			level.Set(logLevel(cfg.Log.Level))
 		}
 	})
-	err := d.Run(ctx)
+	err := skewed(d.Run(ctx))
 	close(ended)
 	reloading.Wait()
 	return err
