@@ -209,7 +209,7 @@ func awaitDaemon(ctx context.Context, l *Ledger, log *slog.Logger) (clusterRow, 
 				c, err = readCluster(ctx, l.db)
 			}
 		}
-		if err != nil || c.version != "" {
+		if err != nil || c.root != "" {
 			return c, err
 		}
 		if first {

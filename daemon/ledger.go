@@ -140,6 +140,7 @@ type Ledger struct {
 	root string   // holds the work folders; the state folder unless shared
 
 	shared *postgres // nil = the database is SQLite, and this machine's alone
+	guard  *sql.Conn // holds the lock of a cluster's daemon
 	paths  pathMap   // of a machine that sees the cluster's storage elsewhere
 
 	aside string // where a damaged database was moved by OpenLedger, else ""
@@ -213,7 +214,12 @@ func migrateLedger(ctx context.Context, db *sql.DB) error {
 
 // Close closes the database and gives up the lock. It may be called again.
 func (l *Ledger) Close() error {
-	err := l.db.Close()
+	var err error
+	if l.guard != nil {
+		err = l.guard.Close()
+		l.guard = nil
+	}
+	err = errors.Join(err, l.db.Close())
 	if l.shared != nil {
 		l.shared.pool.Close()
 	}

@@ -41,7 +41,6 @@ type member struct {
 	folders atomic.Pointer[clusterRow] // as told last
 	heard   time.Time                  // when the database was last reached
 	cut     atomic.Bool                // it wasn't for too long
-	guard   *sql.Conn                  // holds the daemon's lock
 	before  struct {
 		at            time.Time
 		frames, faces int64
@@ -86,9 +85,6 @@ func (m *member) join(ctx context.Context) error {
 
 // leave tells that this process has ended in order.
 func (m *member) leave(ctx context.Context) error {
-	if m.guard != nil {
-		_ = m.guard.Close() // the lock ends with the pool
-	}
 	_, err := m.ledger.db.ExecContext(ctx, "DELETE FROM workers WHERE id = $1", m.id)
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)
@@ -310,12 +306,12 @@ const daemonLock = ledgerLock + 1
 // onlyDaemon takes the daemon's lock, and takes it anew where the connection
 // that held it has gone.
 func (m *member) onlyDaemon(ctx context.Context) error {
-	if m.guard != nil && m.guard.PingContext(ctx) == nil {
+	if m.ledger.guard != nil && m.ledger.guard.PingContext(ctx) == nil {
 		return nil
 	}
-	if m.guard != nil {
-		_ = m.guard.Close() // it has gone
-		m.guard = nil
+	if m.ledger.guard != nil {
+		_ = m.ledger.guard.Close() // it has gone
+		m.ledger.guard = nil
 	}
 	conn, err := m.ledger.db.Conn(ctx)
 	if err != nil {
@@ -329,6 +325,6 @@ func (m *member) onlyDaemon(ctx context.Context) error {
 		}
 		return errors.Join(err, conn.Close())
 	}
-	m.guard = conn
+	m.ledger.guard = conn
 	return nil
 }
