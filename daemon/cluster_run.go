@@ -108,8 +108,7 @@ func (d *Daemon) lead(ctx context.Context, l *Ledger, roots []root) (*member, er
 
 // takeLead takes the daemon's lock, with some patience.
 func (m *member) takeLead(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, daemonPatience)
-	defer cancel()
+	late := time.After(daemonPatience)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -119,6 +118,8 @@ func (m *member) takeLead(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			return ctx.Err()
+		case <-late:
 			return err
 		case <-tick.C:
 		}
@@ -204,12 +205,17 @@ func awaitDaemon(ctx context.Context, l *Ledger, log *slog.Logger) (clusterRow, 
 	for first := true; ; first = false {
 		version, err := schemaVersion(ctx, l.db)
 		var c clusterRow
-		if err == nil && version > 0 {
-			if err = l.checkShared(ctx, log); err == nil {
-				c, err = readCluster(ctx, l.db)
-			}
+		switch {
+		case err != nil || version == 0:
+		case version != len(sharedSchemas):
+			err = l.checkShared(ctx, log)
+		default:
+			c, err = readCluster(ctx, l.db)
 		}
-		if err != nil || c.root != "" {
+		if err == nil && c.root != "" { // the daemon has prepared all tables by then
+			return c, l.checkShared(ctx, log)
+		}
+		if err != nil {
 			return c, err
 		}
 		if first {

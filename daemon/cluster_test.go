@@ -254,7 +254,7 @@ func TestClusterRefuses(t *testing.T) {
 	if err := run(paths); err == nil || !strings.Contains(err.Error(), "belongs to another cluster") {
 		t.Errorf("another cluster's storage: %v", err)
 	}
-	second := *c.site
+	second := &site{t: t, cfg: c.cfg}
 	second.cfg.State = t.TempDir()
 	if err := second.daemon(&proc{}).Run(t.Context()); !errors.Is(err, errTwoDaemons) {
 		t.Errorf("a second daemon: %v", err)
@@ -290,7 +290,7 @@ func TestClusterUpgrade(t *testing.T) {
 	if _, err := l.db.Exec("UPDATE cluster SET version = '9'"); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the worker's end", func() bool { return strings.Contains(c.logged(), "msg=stopped") })
+	wait(t, "the worker's end", func() bool { return strings.Count(c.logged(), "msg=stopped") == 2 })
 	if err := stopWorker(); !errors.Is(err, ErrSkew) {
 		t.Errorf("a worker left over: %v", err)
 	}
