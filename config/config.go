@@ -102,6 +102,9 @@ type Disk struct {
 type Limits struct {
 	Memory Bytes // 0 = by the memory of the machine
 	Output Bytes // of one file that it writes
+
+	Frames   int           // of one video
+	Duration time.Duration // of one video
 }
 
 // Settle is when a file counts as complete.
@@ -156,7 +159,7 @@ func Default() Config {
 		Video: Video{Encoder: "auto", Segment: 20 * time.Second, Deinterlace: "auto", Grain: "match",
 			NoFace: "copy", Stall: 2 * time.Minute},
 		Disk:   Disk{Reserve: 1 << 30},
-		Limits: Limits{Output: 1 << 40},
+		Limits: Limits{Output: 1 << 40, Frames: 20_000_000, Duration: 100 * time.Hour},
 		Settle: Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},
 		Log:    Log{Level: "info"},
 	}

@@ -43,6 +43,8 @@ func (c *Config) problems() []error {
 	if c.Limits.Output < 1<<20 || c.Limits.Output > 1<<50 {
 		v.add("limits.output", c.Limits.Output, "must be from 1MiB to 1PiB")
 	}
+	v.span("limits.frames", c.Limits.Frames, 1, 1_000_000_000)
+	v.between("limits.duration", c.Limits.Duration, time.Second, 10_000*time.Hour)
 	v.between("settle.quiet", c.Settle.Quiet, 100*time.Millisecond, time.Hour)
 	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
 	v.hours("schedule.photos", c.Schedule.Photos)

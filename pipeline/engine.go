@@ -18,6 +18,7 @@ const AutoSteps = -1
 // Options of an Engine: the thresholds of the guards and what is written.
 type Options struct {
 	Workers    int            // files at the same time; at least 1
+	Cores      int            // that they share for the faces of videos, where a CPU runs the model
 	Detect     detect.Options // MinFace and Threshold are those of the guards
 	Steps      int            // diffusion steps, or AutoSteps
 	Blend      float64        // 0..1: how much of the restored face is pasted
@@ -51,7 +52,7 @@ func New(session *restore.Session, o Options) (*Engine, error) {
 	if _, err := align.Template("dlib_"+spec.Template, spec.Size); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, session: session, batcher: restore.NewBatcher(session), pool: make(chan *worker, o.Workers)}
+	e := &Engine{o: o, session: session, batcher: restore.NewBatcher(session, o.Cores), pool: make(chan *worker, o.Workers)}
 	search := o.Detect
 	// What lies a little under a guard's limit is searched for too, so that the
 	// report can say that it was left.
@@ -84,8 +85,7 @@ func openWorker(o detect.Options) (*worker, error) {
 
 // Close frees the workers. It must not be called while a file is worked on.
 func (e *Engine) Close() error {
-	e.batcher.Close()
-	var errs []error
+	errs := []error{e.batcher.Close()}
 	for {
 		select {
 		case w := <-e.pool:
@@ -123,10 +123,10 @@ func (o Options) photoOptions() media.Options {
 }
 
 // window is how many pictures of a segment are in work at a time: enough to fill
-// two of a GPU's batches; on a CPU to align and paste while the model runs.
+// two of a GPU's batches; on a CPU to align and paste while each core runs the model.
 func (e *Engine) window() int {
 	if e.session.Provider() == "cpu" {
-		return 3
+		return e.batcher.Runs() + 1
 	}
 	return 16
 }

@@ -27,6 +27,9 @@ type VideoOptions struct {
 	Partial    bool // a truncated file gives what is there, instead of an error
 	CopyNoFace bool // a video with nothing to restore is copied, not skipped
 	Always     bool // encode also what nothing is restored in, for benchmarks
+
+	MaxFrames   int64         // longer videos are refused by their plan
+	MaxDuration time.Duration // this too; 0 = no bound, for both
 }
 
 // A Segment is a piece of a video that is worked on by itself: the pictures with
@@ -114,6 +117,9 @@ func (e *Engine) plan(ctx context.Context, in string, tell Tell) (Plan, error) {
 	}); err != nil {
 		return p, err
 	}
+	if err := e.o.Video.bounds(&p); err != nil {
+		return p, err
+	}
 	if p.Index.Truncated != "" && !e.o.Video.Partial {
 		return p, fmt.Errorf("%w: %s; video.allow_partial restores what is there", media.ErrDamaged, p.Index.Truncated)
 	}
@@ -133,6 +139,18 @@ func (e *Engine) plan(ctx context.Context, in string, tell Tell) (Plan, error) {
 	p.WorkBytes = p.Index.Bytes*grow + 1<<20
 	p.OutBytes = p.Index.Bytes*grow + p.Index.Other + 1<<20
 	return p, nil
+}
+
+// bounds refuses a video that is too long.
+func (o VideoOptions) bounds(p *Plan) error {
+	if n := p.Index.Frames; o.MaxFrames > 0 && n > o.MaxFrames {
+		return fmt.Errorf("%w: %d pictures, at most %d (limits.frames)", media.ErrTooLarge, n, o.MaxFrames)
+	}
+	seconds := p.Video.Stream().TimeBase.Seconds(p.Index.End - p.Index.First)
+	if o.MaxDuration > 0 && seconds > o.MaxDuration.Seconds() {
+		return fmt.Errorf("%w: it lasts %.0f seconds, at most %.0f (limits.duration)", media.ErrTooLarge, seconds, o.MaxDuration.Seconds())
+	}
+	return nil
 }
 
 // rate is the number of pictures a second, as trackers count time.
@@ -157,7 +175,8 @@ const Version = 1
 // Fingerprints tells apart all that shapes a result beside the file: one hash
 // for photos and one for videos. model is the SHA-256 of the restoring model.
 func Fingerprints(o Options, model string) (photo, video string) {
-	o.Workers, o.Detect.Models = 0, ""
+	o.Workers, o.Cores, o.Detect.Models = 0, 0, ""
+	o.Video.MaxFrames, o.Video.MaxDuration = 0, 0
 	p, v := o, o
 	p.Video = VideoOptions{}
 	v.MaxPixels, v.CopyNoFace = 0, false

@@ -11,8 +11,8 @@ import (
 // What a Batcher gives to many callers is what the session gives to each.
 func TestBatcher(t *testing.T) {
 	s := openDefault(t)
-	b := NewBatcher(s)
-	defer b.Close()
+	b := NewBatcher(s, 2)
+	defer closeBatcher(t, b)
 	faces := make([]Face, 4)
 	for i := range faces {
 		faces[i] = Face{Image: constant(s.Spec().Size, 0.1*float32(i), 0.4, 0.6), Steps: i, Seed: uint64(i)}
@@ -34,12 +34,19 @@ func TestBatcher(t *testing.T) {
 	wg.Wait()
 }
 
+func closeBatcher(t *testing.T, b *Batcher) {
+	t.Helper()
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A caller that gives up gets its context's error, and the others their faces;
 // a face of the wrong size fails alone.
 func TestBatcherErrors(t *testing.T) {
 	s := openDefault(t)
-	b := NewBatcher(s)
-	defer b.Close()
+	b := NewBatcher(s, 2)
+	defer closeBatcher(t, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, _, err := b.Restore(ctx, Face{Image: constant(s.Spec().Size, 0.2, 0.4, 0.6)}); !errors.Is(err, context.Canceled) {

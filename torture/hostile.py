@@ -2,6 +2,7 @@
 import collections
 import random
 import struct
+import subprocess
 import threading
 import time
 import zlib
@@ -15,7 +16,7 @@ PHOTOS = {"jpg": (), "png": (), "16.png": ("-pix_fmt", "rgb48be"), "webp": (), "
 CLIPS = {
     "mp4": ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "2"), "mkv": ("-c:v", "ffv1"), "avi": ("-c:v", "mpeg4"),
     "webm": ("-c:v", "libvpx", "-deadline", "realtime"), "mov": ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"),
-    "ts": ("-c:v", "mpeg2video"), "gif": (), "hevc.mp4": ("-c:v", "libx265", "-x265-params", "log-level=none", "-pix_fmt", "yuv420p"),
+    "ts": ("-c:v", "mpeg2video"), "gif": (), "webp": ("-c:v", "libwebp_anim"), "hevc.mp4": ("-c:v", "libx265", "-x265-params", "log-level=none", "-pix_fmt", "yuv420p"),
 }
 
 
@@ -27,6 +28,10 @@ def samples(folder):
             path = folder / f"{width}.{ext}"
             ffmpeg("-i", DEPS / "samples" / "obama.jpg", "-vf", f"scale={width}:-2", *options, "-frames:v", "1", *(() if ext == "avif" else ("-update", "1")), path)
             out[f"{width}.{ext}"] = path.read_bytes()
+    for width in (96, 240):  # FFmpeg doesn't write it
+        path = folder / f"{width}.heic"
+        subprocess.run(["convert", DEPS / "samples" / "obama.jpg", "-strip", "-resize", f"{width}x", path], check=True, stderr=subprocess.DEVNULL)
+        out[path.name] = path.read_bytes()
     for ext, options in CLIPS.items():
         path = folder / f"clip.{ext}"
         ffmpeg("-f", "lavfi", "-i", "testsrc=size=128x96:rate=5:duration=1", *options, path)

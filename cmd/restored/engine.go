@@ -35,7 +35,7 @@ func openSession(cfg *config.Config, log *slog.Logger) (*restore.Session, assets
 	if err := restore.Startup(a.onnxruntime); err != nil {
 		return nil, a, setupErr(err)
 	}
-	session, err := restore.Open(model, restore.Options{Provider: cfg.Restore.Provider})
+	session, err := restore.Open(model, restore.Options{Provider: cfg.Restore.Provider, Threads: coresEach(cfg)})
 	if err != nil {
 		return nil, a, setupErr(errors.Join(err, restore.Shutdown()))
 	}
@@ -102,7 +102,7 @@ func settingsOf(cfg *config.Config) (func(profile string, video bool) string, er
 
 // openProfile makes the engine for a profile beside that of the configuration
 // itself, with whose session it works unless it asks for another model.
-func (n *native) openProfile(cfg *config.Config, profile string) (*native, error) {
+func (n *native) openProfile(cfg *config.Config, profile string, change func(*pipeline.Options)) (*native, error) {
 	a, err := findAssets(cfg.Paths.Libraries, cfg.Paths.Models)
 	if err != nil {
 		return nil, setupErr(err)
@@ -114,11 +114,13 @@ func (n *native) openProfile(cfg *config.Config, profile string) (*native, error
 	}
 	session := n.session
 	if model.SHA256 != session.Model().SHA256 || of.Restore.Provider != cfg.Restore.Provider {
-		if session, err = restore.Open(model, restore.Options{Provider: of.Restore.Provider}); err != nil {
+		if session, err = restore.Open(model, restore.Options{Provider: of.Restore.Provider, Threads: coresEach(cfg)}); err != nil {
 			return nil, setupErr(err)
 		}
 	}
-	engine, err := pipeline.New(session, pipelineOptions(of, a.models))
+	o := pipelineOptions(of, a.models)
+	change(&o)
+	engine, err := pipeline.New(session, o)
 	if err != nil {
 		if session != n.session {
 			err = errors.Join(err, session.Close())
@@ -128,10 +130,14 @@ func (n *native) openProfile(cfg *config.Config, profile string) (*native, error
 	return &native{session, engine}, nil
 }
 
+// coresEach are the cores of each file that is worked on at the same time.
+func coresEach(cfg *config.Config) int { return max(1, runtime.NumCPU()/cfg.WorkerCount()) }
+
 // pipelineOptions translates the configuration.
 func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
 	return pipeline.Options{
 		Workers: cfg.WorkerCount(),
+		Cores:   runtime.NumCPU(),
 		Detect: detect.Options{
 			Models:    models,
 			MinFace:   cfg.Detect.MinFace,
@@ -157,6 +163,7 @@ func pipelineOptions(cfg *config.Config, models string) pipeline.Options {
 			Grain:      cfg.Video.Grain == "match",
 			Partial:    cfg.Video.AllowPartial,
 			CopyNoFace: cfg.Video.NoFace == "copy",
+			MaxFrames:  int64(cfg.Limits.Frames), MaxDuration: cfg.Limits.Duration,
 		},
 	}
 }

@@ -99,9 +99,8 @@ func openJob(_ context.Context, start confine.Start) (confine.Service, any, erro
 	if err := json.Unmarshal(start.Body, &cfg); err != nil {
 		return nil, nil, err
 	}
-	cfg.Workers = 1 // the parent has as many children as workers
 	media.TagTemps(start.Tag)
-	n, err := openNative(&cfg, newLogger(os.Stderr, logLevel(cfg.Log.Level)))
+	n, err := openNativeFor(&cfg, newLogger(os.Stderr, logLevel(cfg.Log.Level)), ofChild(&cfg))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -110,6 +109,12 @@ func openJob(_ context.Context, start confine.Start) (confine.Service, any, erro
 		hello.Fallback = err.Error()
 	}
 	return &jobService{native: n, cfg: &cfg, profiles: map[string]*native{}}, hello, nil
+}
+
+// ofChild makes of an engine's options those of one child: the parent has as many as
+// workers, and the cores are shared among them.
+func ofChild(cfg *config.Config) func(*pipeline.Options) {
+	return func(o *pipeline.Options) { o.Workers, o.Cores = 1, coresEach(cfg) }
 }
 
 // jobService does a parent's calls by the engines of this process: one for the
@@ -140,7 +145,7 @@ func (s *jobService) engineOf(profile string) (*pipeline.Engine, error) {
 	if n, ok := s.profiles[profile]; ok {
 		return n.engine, nil
 	}
-	n, err := s.openProfile(s.cfg, profile)
+	n, err := s.openProfile(s.cfg, profile, ofChild(s.cfg))
 	if err != nil {
 		return nil, fmt.Errorf("profile %s: %w", profile, err)
 	}
