@@ -2,10 +2,37 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/riverqueue/river"
 )
+
+// OpenSharedControl is for the cluster of a database, wherever its daemon is.
+func OpenSharedControl(ctx context.Context, url string, isVideo func(name string) bool) (*Control, error) {
+	log := slog.New(slog.DiscardHandler)
+	l, err := openShared(ctx, url, endTimeout, log)
+	if err != nil {
+		return nil, err
+	}
+	q := &queue{ledger: l, isVideo: isVideo}
+	err = l.checkShared(ctx, log)
+	if err == nil {
+		var c clusterRow
+		c, err = readCluster(ctx, l.db)
+		q.lanes, l.root = lanes{photo: c.photo, plan: c.video, join: "join_" + strings.TrimPrefix(c.video, "plan_")}, c.root
+	}
+	if err == nil {
+		q.client, err = newClient(l, nil, &river.Config{MaxAttempts: maxAttempts, Logger: log})
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &Control{queue: q, owned: true}, nil
+}
 
 // WorkerInfo is a process of a cluster, as [Control.Workers] tells of it.
 type WorkerInfo struct {

@@ -37,7 +37,6 @@ type member struct {
 	log    *slog.Logger
 
 	lease   time.Duration
-	version string                     // of the cluster
 	folders atomic.Pointer[clusterRow] // as told last
 	heard   time.Time                  // when the database was last reached
 	cut     atomic.Bool                // it wasn't for too long

@@ -32,7 +32,7 @@ func (p *postgres) inTx(ctx context.Context, db *sql.DB, held *heldJob, f func(*
 	if err != nil {
 		return err
 	}
-	defer conn.Close() // gives it back
+	defer func() { _ = conn.Close() }() // gives it back
 	var below *pgx.Conn
 	err = conn.Raw(func(c any) error {
 		below = c.(*stdlib.Conn).Conn() //nolint:forcetypeassert // stdlib's pool has no others

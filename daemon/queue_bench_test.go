@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -89,4 +90,39 @@ func benchQueue(b *testing.B, shared bool, waiting int) {
 		}
 		return nil
 	})
+}
+
+// BenchmarkWorkers says how much more two workers do than one, of jobs that take
+// a tenth of a second and no processor, so that the queue alone is measured.
+func BenchmarkWorkers(b *testing.B) {
+	const photos, each = 100, 100 * time.Millisecond
+	took := map[int]time.Duration{}
+	for range b.N {
+		for n := 1; n <= 2; n++ {
+			c := &cluster{newSite(b)}
+			c.cfg.Queue.URL, c.cfg.Queue.Take, c.cfg.Queue.Lease = postgresOf(b).Database(b), "none", 10*time.Second
+			stop := c.start(&proc{})
+			for i := range photos {
+				c.put(fmt.Sprintf("%d.jpg", i), fmt.Sprint(i))
+			}
+			wait(b, "the jobs", func() bool { return countsOf(b, c.site)[Queued] == photos })
+			began := time.Now()
+			slow := &proc{before: func(context.Context, Job) error {
+				<-time.After(each)
+				return nil
+			}}
+			stops := []func() error{}
+			for range n {
+				stops = append(stops, c.worker(slow, nil, nil))
+			}
+			wait(b, "all", c.done(photos))
+			took[n] += time.Since(began)
+			for _, stop := range stops {
+				_ = stop() // they were asked to
+			}
+			stop()
+		}
+	}
+	b.ReportMetric(took[1].Seconds()/took[2].Seconds(), "speedup")
+	b.ReportMetric((took[1]/photos/time.Duration(b.N)-each).Seconds()*1000, "ms-over/job")
 }

@@ -149,7 +149,7 @@ func (s *Server) Proxy(t testing.TB, url string) (*Proxy, string) {
 	p := &Proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", s.port), conns: map[net.Conn]struct{}{}}
 	p.running.Go(p.serve)
 	t.Cleanup(func() {
-		l.Close()
+		_ = l.Close()
 		p.Cut()
 		p.running.Wait()
 	})
@@ -164,17 +164,17 @@ func (p *Proxy) serve() {
 		}
 		out, err := net.Dial("tcp", p.to)
 		if err != nil || !p.keep(in, out) {
-			in.Close()
+			_ = in.Close()
 			if out != nil {
-				out.Close()
+				_ = out.Close()
 			}
 			continue
 		}
 		for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
 			p.running.Go(func() {
 				_, _ = io.Copy(pair[0], pair[1]) // until either end closes
-				pair[0].Close()
-				pair[1].Close()
+				_ = pair[0].Close()
+				_ = pair[1].Close()
 			})
 		}
 	}
@@ -195,7 +195,7 @@ func (p *Proxy) Cut() {
 	defer p.mu.Unlock()
 	p.cut = true
 	for c := range p.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	clear(p.conns)
 }
