@@ -14,7 +14,9 @@ import (
 // OpenSharedControl is for the cluster of a database, wherever its daemon is.
 func OpenSharedControl(ctx context.Context, url string, isVideo func(name string) bool) (*Control, error) {
 	log := slog.New(slog.DiscardHandler)
-	l, err := openShared(ctx, url, endTimeout, log)
+	soon, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	l, err := openShared(soon, url, endTimeout, log)
 	if err != nil {
 		return nil, err
 	}

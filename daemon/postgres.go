@@ -166,7 +166,7 @@ func await(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return fmt.Errorf("the database of queue.url isn't reached: %w: %w", ctx.Err(), err)
 		case errors.As(err, &told) && told.Code[:2] != "57" && told.Code[:2] != "53": // shutting down, starting, full
 			return fmt.Errorf("queue.url: %w", err)
 		}
@@ -175,7 +175,7 @@ func await(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("the database of queue.url isn't reached: %w: %w", ctx.Err(), err)
 		case <-time.After(connectPause):
 		}
 	}
