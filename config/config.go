@@ -26,6 +26,7 @@ type Config struct {
 	Limits   Limits
 	Settle   Settle
 	Schedule Schedule
+	Notify   Notify
 	Log      Log
 	Paths    Paths
 }
@@ -119,6 +120,15 @@ type Schedule struct {
 	Videos string
 }
 
+// Notify is who is told of a file's end.
+type Notify struct {
+	URL      string        // "" = nobody
+	Secret   string        // signs what is sent; "" = nothing is signed
+	OnDone   []string      // command and arguments; none = no command
+	OnFailed []string      // command and arguments
+	Timeout  time.Duration // of one try
+}
+
 // Log is the log's verbosity.
 type Log struct {
 	Level string // debug, info, warn or error
@@ -161,6 +171,7 @@ func Default() Config {
 		Disk:   Disk{Reserve: 1 << 30},
 		Limits: Limits{Output: 1 << 40, Frames: 20_000_000, Duration: 100 * time.Hour},
 		Settle: Settle{Quiet: 2 * time.Second, Max: 10 * time.Minute},
+		Notify: Notify{Timeout: time.Minute},
 		Log:    Log{Level: "info"},
 	}
 }

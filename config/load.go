@@ -91,7 +91,7 @@ func Load(file string, flags map[string]string) (*Config, Origins, error) {
 		}
 		if err := assign(o.value(&cfg), given); err != nil {
 			shown := show(given)
-			if o.key == secretKey {
+			if slices.Contains(secretKeys, o.key) {
 				shown = "…"
 			}
 			problems = append(problems, &Error{o.key, shown, origins[o.key], err.Error()})

@@ -120,6 +120,16 @@ var options = []option{
 		func(c *Config) any { return &c.Schedule.Photos }},
 	{"schedule.videos", "Hours of the day in which the steps of videos (plan, segments, join) are begun. Empty = at any time.",
 		func(c *Config) any { return &c.Schedule.Videos }},
+	{"notify.url", "Address (http or https) to which a file's end is posted as JSON, whether it is done or has failed. Empty = none.",
+		func(c *Config) any { return &c.Notify.URL }},
+	{"notify.secret", "Secret with which what is posted is signed (HMAC-SHA256), 16 to 256 letters, digits or signs. Empty = unsigned.",
+		func(c *Config) any { return &c.Notify.Secret }},
+	{"notify.on_done", "Command that is run when a file is done, as a list of its absolute path and its arguments; no shell reads it. It gets the same JSON on its standard input. Empty = none.",
+		func(c *Config) any { return &c.Notify.OnDone }},
+	{"notify.on_failed", "Command that is run when a file has failed, as on_done. Empty = none.",
+		func(c *Config) any { return &c.Notify.OnFailed }},
+	{"notify.timeout", "How long one try of these may take, 1s to 1h. What fails is tried again for a day.",
+		func(c *Config) any { return &c.Notify.Timeout }},
 	{"log.level", "debug, info, warn or error.",
 		func(c *Config) any { return &c.Log.Level }},
 	{"paths.libraries", "Folder of the ONNX Runtime library. Empty = found beside the binary.",
@@ -128,8 +138,8 @@ var options = []option{
 		func(c *Config) any { return &c.Paths.Models }},
 }
 
-// secretKey is the key whose value is never shown.
-const secretKey = "http.token"
+// secretKeys are those whose values are never shown.
+var secretKeys = []string{"http.token", "notify.secret"}
 
 // Reference lists every key but "watch", in the order of the sample file.
 func Reference() []Option {

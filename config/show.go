@@ -18,7 +18,7 @@ type Setting struct {
 // Settings lists every key with its value and origin, in the order of the
 // sample file; each watched folder gives the keys watch[N].in, watch[N].out, …,
 // each profile those that it sets.
-// Passwords in URLs and the token are left out.
+// Passwords in URLs and secrets are left out.
 func (c *Config) Settings(origins Origins) []Setting {
 	var out []Setting
 	add := func(key, value string) {
@@ -51,13 +51,15 @@ func (c *Config) Settings(origins Origins) []Setting {
 	return out
 }
 
-// Shown is Value without passwords and the token; "" = there is no such key.
+// Shown is Value without passwords and secrets; "" = there is no such key.
 func (c *Config) Shown(key string) string {
 	value, _ := c.Value(key)
 	switch {
+	case key == "notify.url":
+		return redactPath(value)
 	case strings.HasSuffix(key, ".url"):
 		return redact(value)
-	case key == secretKey && c.HTTP.Token != "":
+	case slices.Contains(secretKeys, key) && value != `""`:
 		return "…"
 	}
 	return value

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +50,7 @@ func (c *Config) problems() []error {
 	v.between("settle.max", c.Settle.Max, c.Settle.Quiet, 24*time.Hour)
 	v.hours("schedule.photos", c.Schedule.Photos)
 	v.hours("schedule.videos", c.Schedule.Videos)
+	v.notify(c.Notify)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	return v.problems
 }
@@ -76,7 +78,6 @@ func (v *validation) http(h HTTP) {
 	case !local && h.Token == "":
 		v.add("http.listen", h.Listen, "others than this machine reach it, and so http.token must be set (openssl rand -hex 32 makes one)")
 	}
-	odd := func(r rune) bool { return r <= ' ' || r > '~' }
 	if n := len(h.Token); n != 0 && (n < 32 || n > 256 || strings.ContainsFunc(h.Token, odd)) {
 		v.add("http.token", "…", "must be 32 to 256 letters, digits or signs, without spaces (openssl rand -hex 32 makes one)")
 	}
@@ -88,6 +89,42 @@ func (v *validation) http(h HTTP) {
 	}
 	if h.Upload < 1<<20 || h.Upload > 1<<50 {
 		v.add("http.upload", h.Upload, "must be from 1MiB to 1PiB")
+	}
+}
+
+// odd are characters that a secret doesn't have.
+func odd(r rune) bool { return r <= ' ' || r > '~' }
+
+// notify never shows what may be a secret.
+func (v *validation) notify(n Notify) {
+	if n.URL != "" {
+		u, err := url.Parse(n.URL)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsFunc(n.URL, odd) {
+			v.add("notify.url", redactPath(n.URL), "must be an address like https://example.org/hook")
+		}
+	}
+	if k := len(n.Secret); k != 0 && (k < 16 || k > 256 || strings.ContainsFunc(n.Secret, odd)) {
+		v.add("notify.secret", "…", "must be 16 to 256 letters, digits or signs, without spaces (openssl rand -hex 32 makes one)")
+	}
+	if n.Secret != "" && n.URL == "" {
+		v.add("notify.secret", "…", "signs what is posted to notify.url, which isn't set")
+	}
+	v.command("notify.on_done", n.OnDone)
+	v.command("notify.on_failed", n.OnFailed)
+	v.between("notify.timeout", n.Timeout, time.Second, time.Hour)
+}
+
+func (v *validation) command(key string, command []string) {
+	if len(command) == 0 {
+		return
+	}
+	if !filepath.IsAbs(command[0]) {
+		v.add(key, command[0], "must begin with the absolute path of a program")
+	}
+	for _, arg := range command {
+		if strings.ContainsRune(arg, 0) {
+			v.add(key, arg, "must not contain a NUL character")
+		}
 	}
 }
 
@@ -225,11 +262,20 @@ func (v *validation) between(key string, value, low, high time.Duration) {
 	}
 }
 
+// redactPath leaves scheme and host of a URL: what follows is often a secret.
+func redactPath(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return "…"
+	}
+	return u.Scheme + "://" + u.Host + "/…"
+}
+
 // redact takes the password out of a URL before it reaches a log.
-func redact(url string) string {
-	scheme, rest, ok := strings.Cut(url, "://")
+func redact(address string) string {
+	scheme, rest, ok := strings.Cut(address, "://")
 	if !ok {
-		return url
+		return address
 	}
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
 		rest = "…" + rest[at:]

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"gopkg.in/yaml.v3"
 )
 
 // text is a value from the environment or a flag, where all is text. A value
@@ -50,7 +52,7 @@ func assign(p, given any) error {
 		ok, want = set(p, given, func(s text) (time.Duration, error) { return time.ParseDuration(string(s)) }),
 			`a time with its unit, like "500ms", "2s" or "10m"`
 	case *[]string:
-		ok, want = setList(p, given), "a list of texts"
+		ok, want = setList(p, given), `a list of texts, like ["a", "b"]`
 	default:
 		return fmt.Errorf("option of type %T", p)
 	}
@@ -77,8 +79,15 @@ func set[T any](p *T, given any, parse func(text) (T, error)) bool {
 	return false
 }
 
-// setList stores a list of the file.
+// setList stores a list of the file, or one in YAML as text. An empty one is nil.
 func setList(p *[]string, given any) bool {
+	if s, ok := given.(text); ok {
+		var list []any
+		if err := yaml.Unmarshal([]byte(s), &list); err != nil {
+			return false
+		}
+		given = list
+	}
 	list, ok := given.([]any)
 	if !ok {
 		return false
@@ -89,7 +98,9 @@ func setList(p *[]string, given any) bool {
 			return false
 		}
 	}
-	*p = texts
+	if *p = nil; len(texts) > 0 {
+		*p = texts
+	}
 	return true
 }
 

@@ -80,7 +80,16 @@ func (p *Pool) start(ctx context.Context) (*child, error) {
 	}
 	err = errors.Join(calls.Close(), answers.Close())
 	c.pid = c.cmd.Process.Pid
-	p.running.Go(c.wait)
+	p.started.Add(1)
+	p.mu.Lock()
+	p.living[c] = struct{}{}
+	p.mu.Unlock()
+	p.running.Go(func() {
+		c.wait()
+		p.mu.Lock()
+		delete(p.living, c)
+		p.mu.Unlock()
+	})
 	p.running.Go(func() { c.read(from) })
 	if err == nil {
 		err = c.ready(ctx, p)

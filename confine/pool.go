@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -86,8 +87,11 @@ type Pool struct {
 	closing chan struct{} // closed by Close
 	close   sync.Once
 
-	mu   sync.Mutex
-	idle []*child // the one that worked last at the end
+	started, crashed atomic.Int64
+
+	mu     sync.Mutex
+	idle   []*child // the one that worked last at the end
+	living map[*child]struct{}
 }
 
 // Open makes a Pool and starts its first child, so that a faulty set-up shows:
@@ -107,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Pool, error) {
 		return nil, fmt.Errorf("confine: start: %w", err)
 	}
 	p := &Pool{o: o, welcome: start, known: o.Known.all(), slots: make(chan struct{}, o.Children),
-		forks: make(chan func()), closing: make(chan struct{})}
+		forks: make(chan func()), closing: make(chan struct{}), living: map[*child]struct{}{}}
 	p.forker.Go(p.forkOnOneThread)
 	c, err := p.start(ctx)
 	if err != nil {
@@ -166,7 +170,11 @@ func (p *Pool) Do(ctx context.Context, call Call) (json.RawMessage, error) {
 		var body json.RawMessage
 		body, fit, err = p.work(ctx, c, call, args, log)
 		var crash *CrashError
-		if !errors.As(err, &crash) || try == tries || ctx.Err() != nil {
+		crashed := errors.As(err, &crash)
+		if crashed {
+			p.crashed.Add(1)
+		}
+		if !crashed || try == tries || ctx.Err() != nil {
 			return body, err
 		}
 		log.WarnContext(ctx, "child crashed; the call is begun once more", "error", err, "output", crash.Output)
@@ -229,6 +237,24 @@ func (p *Pool) put(c *child, fit bool) {
 		c.leave(p.o.Grace, p.o.Log)
 		<-p.slots
 	})
+}
+
+// Stats are a Pool's children, and how many there were.
+type Stats struct {
+	Idle, Busy       int   // those that come and go are busy
+	Started, Crashed int64 // a crash while idle doesn't count
+	Memory           int64 // bytes that they hold together
+}
+
+// Stats looks at the children as they are now.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Stats{Idle: len(p.idle), Busy: len(p.living) - len(p.idle), Started: p.started.Load(), Crashed: p.crashed.Load()}
+	for c := range p.living {
+		s.Memory += resident(c.pid)
+	}
+	return s
 }
 
 // Close lets the children go and waits for them. Calls that still run are

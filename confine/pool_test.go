@@ -68,6 +68,31 @@ func TestChildrenAreReused(t *testing.T) {
 	}
 }
 
+// What a pool tells of its children is what they do.
+func TestStats(t *testing.T) {
+	p := open(t, options(t, "serve"))
+	if s := p.Stats(); s.Idle != 1 || s.Busy != 0 || s.Started != 1 || s.Crashed != 0 || s.Memory <= 0 {
+		t.Errorf("at first: %+v", s)
+	}
+	_, err := p.Do(t.Context(), Call{Kind: "ask", Args: order{Text: "now?"}, Ask: func(context.Context, json.RawMessage) (any, error) {
+		if s := p.Stats(); s.Idle != 0 || s.Busy != 1 {
+			t.Errorf("in a call: %+v", s)
+		}
+		return "", nil
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+	_, err = p.Do(t.Context(), Call{Kind: "exit", Args: order{N: 3}})
+	var crash *CrashError
+	if !errors.As(err, &crash) {
+		t.Fatalf("crash: %v", err)
+	}
+	if s := p.Stats(); s.Crashed != tries || s.Started != 2 {
+		t.Errorf("after a call that crashed its child each time: %+v", s)
+	}
+}
+
 func TestWornChildrenLeave(t *testing.T) {
 	o := options(t, "serve")
 	o.Calls, o.Children = 2, 1

@@ -164,7 +164,7 @@ func RunWorker(ctx context.Context, cfg *config.Config, deps Deps) (err error) {
 	}
 	m := d.member(l, c.lease)
 	m.folders.Store(&c)
-	queue, err := d.open(ctx, l, func() []root { return l.rootsOf(m.folders.Load().folders, deps.OutName) }, errFoldersUnknown, m)
+	queue, err := d.open(ctx, l, func() []root { return l.rootsOf(m.folders.Load().folders, deps.OutName) }, errFoldersUnknown, m, nil)
 	if err != nil {
 		return err
 	}

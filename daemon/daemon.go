@@ -45,7 +45,13 @@ type Deps struct {
 	// Redo has finished files that were made with other settings done again.
 	Redo bool
 
-	About web.About // what the page tells of the work
+	About    web.About       // what the page tells of the work
+	Children func() Children // what the metrics tell of the processes that work; nil = there are none
+
+	// Preview makes a JPEG of at most side×side pixels of a photo, or of the picture
+	// of a video at a time in seconds (negative = one of its beginning), apart from
+	// this process. nil = the page has only what browsers show.
+	Preview func(ctx context.Context, in string, side int, at float64) ([]byte, error)
 
 	Machine Machine // what it tells the others, where the queue is shared
 
@@ -76,6 +82,8 @@ type Daemon struct {
 	rename    func(from, to string) error // of originals; tests set it
 	between   func(step string)           // see originals; tests set it
 	now       func() time.Time
+
+	noticeRetry func(try int) time.Duration
 }
 
 // New checks what it is given; nothing is opened before [Daemon.Run].
@@ -114,6 +122,7 @@ func newDaemon(cfg *config.Config, deps Deps) *Daemon {
 	return &Daemon{
 		cfg: cfg, deps: deps, attempts: maxAttempts, free: freeSpace, roomWait: roomWait, stall: cfg.Video.Stall,
 		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)), rename: renameNew, now: time.Now,
+		noticeRetry: noticeDelay,
 	}
 }
 
@@ -148,7 +157,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	} else if n > 0 {
 		log.InfoContext(ctx, "outputs found: their inputs aren't done again", "files", n)
 	}
-	queue, err := d.open(ctx, ledger, func() []root { return roots }, errNoFolder, m)
+	figures := newMetrics()
+	queue, err := d.open(ctx, ledger, func() []root { return roots }, errNoFolder, m, figures)
 	if err != nil {
 		return err
 	}
@@ -163,7 +173,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		log.InfoContext(ctx, "interrupted files put back", "files", back)
 	}
 	control := &Control{queue: queue}
-	closePage, err := d.servePage(ctx, control, roots)
+	figures.registry.MustRegister(queueMetrics{control, &d.deps, d.free, state})
+	closePage, err := d.servePage(ctx, control, roots, figures)
 	if err != nil {
 		return err
 	}
@@ -220,7 +231,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 }
 
 // open makes the workers and their queue.
-func (d *Daemon) open(ctx context.Context, l *Ledger, roots func() []root, lost error, m *member) (*queue, error) {
+func (d *Daemon) open(ctx context.Context, l *Ledger, roots func() []root, lost error, m *member, figures *metrics) (*queue, error) {
 	log, guard := d.deps.Log, room{d.reserve, d.free}
 	forPhotos, err := d.schedule("schedule.photos", d.cfg.Schedule.Photos)
 	if err != nil {
@@ -233,12 +244,14 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots func() []root, lost 
 	photos := &worker{
 		ledger: l, processor: d.deps.Processor, roots: roots, lost: lost, room: guard, wait: d.roomWait, schedule: forPhotos,
 		settings: d.deps.Settings, timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
+		metrics: figures,
 	}
 	var videos *videoWorker
 	if d.deps.Videos != nil {
 		videos = &videoWorker{
 			videoRunner: &videoRunner{
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
+				active: activity{metrics: figures},
 			},
 			isVideo: d.deps.IsVideo, roots: roots, lost: lost, wait: d.roomWait, schedule: forVideos,
 			settings: d.deps.Settings, retry: d.deps.Retry,
@@ -247,7 +260,15 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots func() []root, lost 
 	if m != nil && videos != nil {
 		videos.lanes, m.runner = m.lanes, videos.videoRunner
 	}
-	return openQueue(ctx, l, photos, videos, m, d.cfg.WorkerCount(), log)
+	var told *noticeWorker
+	if notifies(d.cfg.Notify) {
+		told = &noticeWorker{sender: newSender(d.cfg.Notify), ledger: l, retry: d.noticeRetry, metrics: figures, log: log}
+	}
+	q, err := openQueue(ctx, l, photos, videos, told, m, d.cfg.WorkerCount(), log)
+	if err == nil && told == nil && (m == nil || m.daemon) {
+		err = forgetNotices(ctx, l) // no other daemon has this queue
+	}
+	return q, err
 }
 
 // takes tells whether a file is one to work on.

@@ -40,6 +40,12 @@
 //	control.go        what can be asked
 //	control_socket.go the same over HTTP
 //	queue_control.go  what of it is River's, and the photos in work
+//	notice.go         who is told of a file's end, by an address or a command
+//	notice_send.go    … and how
+//	page.go           the page of package web and what it shows
+//	page_queue.go     River's own
+//	metrics.go        what is counted
+//	metrics_queue.go  … and what is looked up for the metrics
 //	watchdog.go       tells systemd that the daemon gets on
 //	reload.go         a changed configuration
 //	ledger_damage.go  a damaged database is moved aside and rebuilt

@@ -188,7 +188,7 @@ func TestJobTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.roots = func() []root { return roots }
-	q, err := openQueue(t.Context(), l, w, nil, nil, 1, w.log)
+	q, err := openQueue(t.Context(), l, w, nil, nil, nil, 1, w.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,8 +40,17 @@ type Job struct {
 type Result struct {
 	Out    string          // path that was written; "" = on purpose nothing was
 	Report json.RawMessage // kept in the ledger; nil or one JSON value
+	Tally  Tally           // for the metrics
 
 	sameAs string // the file with the same content whose output this is
+}
+
+// Tally is what the metrics count of a file that is done. Its words become
+// labels, of which there must be few.
+type Tally struct {
+	Result  string             // restored, copied or skipped
+	Faces   map[string]int     // by what was decided about them
+	Seconds map[string]float64 // by the stage that took them
 }
 
 // TransientError marks an error whose cause may pass: the file is tried again

@@ -17,6 +17,9 @@ import (
 // back after an output's rename.
 func child(dir string) {
 	cfg := siteConfig(dir)
+	if address := os.Getenv(notifyEnv); address != "" {
+		cfg.Notify.URL, cfg.Notify.Secret = address, hookSecret
+	}
 	step := childOriginals(dir, &cfg)
 	p := &proc{
 		before: func(context.Context, Job) error {

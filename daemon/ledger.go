@@ -143,6 +143,9 @@ type Ledger struct {
 	guard  *sql.Conn // holds the lock of a cluster's daemon
 	paths  pathMap   // of a machine that sees the cluster's storage elsewhere
 
+	// ended is called in the transaction in which a file ends; nil = nobody is told.
+	ended func(ctx context.Context, tx *sql.Tx, id int64) error
+
 	aside string // where a damaged database was moved by OpenLedger, else ""
 }
 

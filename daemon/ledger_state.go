@@ -78,7 +78,18 @@ func (l *Ledger) failTx(ctx context.Context, tx *sql.Tx, id int64, reason string
 	if err != nil {
 		return err
 	}
-	return l.release(ctx, tx, id)
+	if err := l.release(ctx, tx, id); err != nil {
+		return err
+	}
+	return l.tellEnd(ctx, tx, id)
+}
+
+// tellEnd has it told that a file has ended.
+func (l *Ledger) tellEnd(ctx context.Context, tx *sql.Tx, id int64) error {
+	if l.ended == nil {
+		return nil
+	}
+	return l.ended(ctx, tx, id)
 }
 
 // release gives a claim up where nothing was written, unless the path still
@@ -129,6 +140,9 @@ func (l *Ledger) done(ctx context.Context, id int64, res Result, also func(*sql.
 		}
 		if err == nil && also != nil {
 			err = also(tx)
+		}
+		if err == nil {
+			err = l.tellEnd(ctx, tx, id)
 		}
 		return err
 	})

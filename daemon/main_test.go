@@ -20,6 +20,7 @@ import (
 
 	"restored/config"
 	"restored/daemon/pgtest"
+	"restored/daemon/web"
 )
 
 // childEnv, set to a folder, makes the test binary run the daemon on that
@@ -54,6 +55,7 @@ type site struct {
 	exdev   bool // originals lie on another filesystem than where they are moved to
 	outName func(string) string
 	films   Videos // nil = photos only
+	preview func(ctx context.Context, in string, side int, at float64) ([]byte, error)
 	free    func(string) (space, error)
 	stall   time.Duration // 0 = the configuration's
 	logMu   sync.Mutex
@@ -134,8 +136,10 @@ func (s *site) daemon(p Processor) *Daemon {
 	s.t.Helper()
 	deps := Deps{
 		Processor: p, IsPhoto: isPhoto, OutName: s.outName, Redo: s.redo, DeleteOriginals: true, Check: s.check, Settings: func(profile string, _ bool) string { return s.with + profile }, Retry: s.retry, Drain: s.drain,
+		About: web.About{Version: "v", Model: "m", Provider: "cpu"}, Children: func() Children { return Children{Idle: 1, Busy: 1, Started: 3, Memory: 1e6} },
 		Log: slog.New(slog.NewTextHandler(io.Writer(s), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	deps.Preview = s.preview
 	if s.films != nil {
 		deps.Videos, deps.IsVideo = s.films, isVideo
 	}
@@ -155,6 +159,7 @@ func (s *site) daemon(p Processor) *Daemon {
 	if s.stall > 0 {
 		d.stall = s.stall
 	}
+	d.noticeRetry = s.retry
 	d.roomWait, d.report = 50*time.Millisecond, 50*time.Millisecond
 	if s.tries > 0 {
 		d.attempts = s.tries

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -11,7 +13,7 @@ import (
 
 // servePage serves the page, if there is to be one, until stop is called, which
 // may be done again.
-func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root) (stop func(), err error) {
+func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root, m *metrics) (stop func(), err error) {
 	if d.cfg.HTTP.Listen == "" {
 		return func() {}, nil
 	}
@@ -21,17 +23,27 @@ func (d *Daemon) servePage(ctx context.Context, c *Control, roots []root) (stop 
 			d.deps.Log.WarnContext(ctx, "interrupted uploads not removed", "file", r.in, "error", err)
 		}
 	}
+	ctx, end := context.WithCancel(context.WithoutCancel(ctx)) // it is served also while the daemon stops
+	river, err := c.queue.riverPage(ctx, web.QueuePrefix, d.deps.Log)
+	if err != nil {
+		end()
+		return nil, err
+	}
 	page, err := web.Serve(ctx, web.Options{
 		Listen: d.cfg.HTTP.Listen, Token: d.cfg.HTTP.Token, Hosts: d.cfg.HTTP.Names(), Upload: int64(d.cfg.HTTP.Upload),
-		API: c.Handler(), Paths: p.paths, Folders: p.folders, Takes: p.takes,
+		Metrics: m.registry, Queue: river, API: c.Handler(), Paths: p.paths, Shot: p.shot, Preview: d.deps.Preview, Previews: filepath.Join(c.queue.ledger.dir, previewsName), Folders: p.folders, Takes: p.takes,
 		Free: p.free, Store: p.room.store, About: d.deps.About, Log: d.deps.Log,
 	})
 	if err != nil {
+		end()
 		return nil, err
 	}
 	d.deps.Log.InfoContext(ctx, "the page is served", "address", "http://"+page.Addr())
-	return page.Close, nil
+	return func() { page.Close(); end() }, nil
 }
+
+// previewsName is the folder in the state folder that holds small pictures.
+const previewsName = "previews"
 
 // pageFiles are the files that the page shows.
 type pageFiles struct {
@@ -50,6 +62,35 @@ func (p pageFiles) paths(ctx context.Context, id int64) (in, out string, err err
 		info.Out = "" // that of an earlier version, or nothing yet
 	}
 	return info.Path, info.Out, err
+}
+
+// shot finds the time of a moment that the report on a video names: those of
+// all tracks, one behind the other.
+func (p pageFiles) shot(ctx context.Context, id int64, n int) (float64, error) {
+	info, err := p.control.Show(ctx, id)
+	if errors.Is(err, ErrUnknown) {
+		err = fs.ErrNotExist
+	}
+	if err != nil || info.State != Done {
+		return 0, cmp.Or(err, fs.ErrNotExist)
+	}
+	var report struct {
+		Video struct {
+			Tracks []struct {
+				Shots []struct{ At float64 }
+			}
+		}
+	}
+	if err := json.Unmarshal(info.Report, &report); err != nil {
+		return 0, fs.ErrNotExist
+	}
+	for _, track := range report.Video.Tracks {
+		if n < len(track.Shots) {
+			return track.Shots[n].At, nil
+		}
+		n -= len(track.Shots)
+	}
+	return 0, fs.ErrNotExist
 }
 
 func (p pageFiles) folders() []web.Folder {

@@ -80,6 +80,8 @@ func TestOpenAPIAnswers(t *testing.T) {
 		{"POST", "/v1/jobs/{id}/retry", "/v1/jobs/2/retry", 200, ""},
 		{"POST", "/v1/jobs/{id}/cancel", "/v1/jobs/2/cancel", 200, ""},
 		{"GET", "/v1/jobs/{id}/picture/{side}", "/v1/jobs/1/picture/now", 404, ""},
+		{"GET", "/v1/jobs/{id}/thumbnail", "/v1/jobs/1/thumbnail", 415, ""},
+		{"GET", "/v1/jobs/{id}/shot/{shot}/{side}", "/v1/jobs/1/shot/0/before", 404, ""},
 		{"POST", "/v1/session", "/v1/session", 401, ""},
 		{"POST", "/v1/queue/resume", "/v1/queue/resume", 200, ""},
 	} {

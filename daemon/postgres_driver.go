@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
@@ -109,6 +110,9 @@ type fetchExecutor struct {
 
 // JobGetAvailable locks jobs for work.
 func (e *fetchExecutor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	if params.Queue != river.QueueDefault {
+		return e.Executor.JobGetAvailable(ctx, params) // notices
+	}
 	all := &riverdriver.JobGetAvailableResult{}
 	if e.fetch.hold() {
 		return all, nil

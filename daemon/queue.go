@@ -77,8 +77,9 @@ type queue struct {
 }
 
 // openQueue brings River's tables up to date and makes its client; nothing
-// runs before start. Without videos, v is nil; where the ledger isn't shared, m is.
-func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, m *member, workers int, log *slog.Logger) (*queue, error) {
+// runs before start. Without videos, v is nil; without notices, n; where the
+// ledger isn't shared, m.
+func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, n *noticeWorker, m *member, workers int, log *slog.Logger) (*queue, error) {
 	log = quiet(log)
 	if l.shared == nil { // else a migration of its own has done it
 		if err := migrateQueue(ctx, riversqlite.New(l.db), log); err != nil {
@@ -92,13 +93,20 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, m *mem
 			river.AddWorkerSafely(registered, &stepWorker[segmentArgs]{videoWorker: v}),
 			river.AddWorkerSafely(registered, &stepWorker[joinArgs]{videoWorker: v}))
 	}
+	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}}
+	if n != nil {
+		err = errors.Join(err, river.AddWorkerSafely(registered, n))
+	}
+	if n != nil && (m == nil || m.daemon) { // workers only note what is to be told
+		queues[noticeQueue] = river.QueueConfig{MaxWorkers: noticeWorkers, FetchPollInterval: noticePoll}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
 	cfg := &river.Config{
 		Logger:                      log,
 		Workers:                     registered,
-		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+		Queues:                      queues,
 		JobTimeout:                  w.timeout,
 		RescueStuckJobsAfter:        max(w.timeout, videoTimeout) + time.Hour,
 		MaxAttempts:                 w.attempts,
@@ -111,7 +119,10 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, m *mem
 	}
 	q := &queue{ledger: l, photos: &w.active, works: true}
 	if m != nil {
-		q.lanes, q.member, q.works = m.lanes, m, len(m.taken) > 0
+		if len(m.taken) == 0 {
+			delete(queues, river.QueueDefault)
+		}
+		q.lanes, q.member, q.works = m.lanes, m, len(queues) > 0
 		cfg.ID, cfg.Middleware = m.id, []rivertype.Middleware{m.held}
 		if !q.works {
 			cfg.Queues = nil
@@ -119,6 +130,9 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, m *mem
 	}
 	if q.client, err = newClient(l, m, cfg); err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
+	}
+	if n != nil {
+		l.ended = (&notices{l, n.cfg, q.client, n.log}).add
 	}
 	if v != nil {
 		q.isVideo, q.runner = v.isVideo, v.videoRunner

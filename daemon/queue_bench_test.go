@@ -37,7 +37,7 @@ func benchQueue(b *testing.B, shared bool, waiting int) {
 	if shared {
 		m = s.daemon(&proc{}).member(l, time.Minute)
 	}
-	q, err := openQueue(b.Context(), l, w, nil, m, 1, w.log)
+	q, err := openQueue(b.Context(), l, w, nil, nil, m, 1, w.log)
 	if err != nil {
 		b.Fatal(err)
 	}

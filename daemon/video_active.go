@@ -10,7 +10,8 @@ import (
 
 // activity is the steps of videos that are in work in this process.
 type activity struct {
-	begun atomic.Int64 // jobs that River has handed over, also those that go back at once
+	metrics *metrics
+	begun   atomic.Int64 // jobs that River has handed over, also those that go back at once
 
 	frames, faces atomic.Int64 // that all steps have told
 
@@ -43,6 +44,7 @@ func (p *pulse) tell(told Progress) {
 	defer p.mu.Unlock()
 	p.of.frames.Add(max(told.Frames-p.told.Frames, 0))
 	p.of.faces.Add(max(told.Faces-p.told.Faces, 0))
+	p.of.metrics.through(p.st.video.stage, told.Frames-p.told.Frames)
 	p.told, p.last = told, time.Now()
 }
 

@@ -81,6 +81,9 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 		return river.JobSnooze(wait)
 	}
 	began := time.Now()
+	if j.rec.Started.IsZero() {
+		j.rec.Started = began
+	}
 	var end outcome
 	r, ok := rootOf(w.roots(), st.rec.Path)
 	if !ok {
@@ -94,7 +97,9 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("took longer than %s", videoTimeout)
 	}
-	j.log = j.log.With("milliseconds", time.Since(began).Milliseconds())
+	took := time.Since(began)
+	w.active.metrics.worked(string(j.video.stage), took)
+	j.log = j.log.With("milliseconds", took.Milliseconds())
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	return w.end(late, j, end, err, errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), errCancelled))
@@ -192,6 +197,7 @@ func (w *videoWorker) note(ctx context.Context, j stepJob, end outcome) error {
 		if err != nil {
 			return err
 		}
+		w.active.metrics.ended(kindVideo, Done, end.result, nil, time.Since(j.rec.Started))
 		w.discard(ctx, j.video.run)
 		if end.known {
 			j.log.InfoContext(ctx, "video done before", "out", end.result.Out, "same_as", end.result.sameAs)
@@ -251,6 +257,7 @@ func (w *videoWorker) fail(ctx context.Context, j stepJob, err error, cancel fun
 	default:
 		j.log.ErrorContext(ctx, "video failed", "error", reason)
 	}
+	w.active.metrics.ended(kindVideo, Failed, Result{}, err, 0)
 	err = errors.Join(err, w.ledger.videoFailed(ctx, j.step, reason, keep, cancel))
 	w.active.stop(j.video.run, errGone)
 	if !keep {

@@ -169,7 +169,7 @@ func (q *queue) begun() int64 {
 
 // due is the number of jobs that could be begun now.
 func (q *queue) due(ctx context.Context) (n int, err error) {
-	err = q.ledger.db.QueryRowContext(ctx, "SELECT count(*) FROM river_job WHERE state = 'available'").Scan(&n)
+	err = q.ledger.db.QueryRowContext(ctx, "SELECT count(*) FROM river_job WHERE state = 'available' AND queue <> $1", noticeQueue).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("queue: %w", err)
 	}

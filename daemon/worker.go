@@ -28,6 +28,7 @@ type worker struct {
 	retry     func(attempt int) time.Duration
 	log       *slog.Logger
 	active    photosInWork
+	metrics   *metrics
 }
 
 // Timeout is real, so that River rescues a job that hangs.
@@ -86,7 +87,10 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 		_, err := river.JobCompleteTx[*riversqlite.Driver](context.WithoutCancel(ctx), tx, job)
 		return err
 	})
-	log = log.With("milliseconds", time.Since(began).Milliseconds())
+	took := time.Since(began)
+	w.metrics.worked(kindPhoto, took)
+	w.metrics.ended(kindPhoto, state, res, err, took)
+	log = log.With("milliseconds", took.Milliseconds())
 	w.report(ctx, log, state, res, err, job)
 	if state == Failed {
 		return river.JobCancel(err)

@@ -339,3 +339,43 @@ int mp_encode(const void *pix, const mp_format *f, void **out, size_t *len, vola
 	vips_thread_shutdown();
 	return rc;
 }
+
+int mp_preview(int kind, const void *buf, size_t len, int side, int quality, void **out, size_t *outlen, volatile int *cancel) {
+	VipsImage *im = load(kind, buf, len, 0), *t = NULL;
+	int rc = -1;
+	if (!im)
+		return -1;
+	/* Without a profile the samples are taken as sRGB: to convert them would only move them. */
+	int profile = vips_image_get_typeof(im, VIPS_META_ICC_NAME) || vips_image_get_interpretation(im) == VIPS_INTERPRETATION_CMYK;
+	if (!(profile ? vips_thumbnail_image(im, &t, side, "height", side, "size", VIPS_SIZE_DOWN, "export_profile", "srgb", NULL)
+			: vips_thumbnail_image(im, &t, side, "height", side, "size", VIPS_SIZE_DOWN, NULL))) {
+		g_object_unref(im);
+		im = t;
+		rc = 0;
+	}
+	if (!rc) {
+		rc = vips_colourspace(im, &t, VIPS_INTERPRETATION_sRGB, NULL);
+		if (!rc) {
+			g_object_unref(im);
+			im = t;
+		}
+	}
+	if (!rc && vips_image_hasalpha(im)) {
+		double white[] = { 255, 255, 255 };
+		VipsArrayDouble *back = vips_array_double_new(white, 3);
+		rc = vips_flatten(im, &t, "background", back, NULL);
+		vips_area_unref(VIPS_AREA(back));
+		if (!rc) {
+			g_object_unref(im);
+			im = t;
+		}
+	}
+	if (!rc) {
+		vips_image_set_progress(im, TRUE);
+		g_signal_connect(im, "eval", G_CALLBACK(on_eval), (void *) cancel);
+		rc = vips_jpegsave_buffer(im, out, outlen, "Q", quality, "strip", TRUE, NULL);
+	}
+	g_object_unref(im);
+	vips_thread_shutdown();
+	return rc;
+}

@@ -247,6 +247,23 @@ func encode(ctx context.Context, p pixels, e encoding, use func([]byte) error) e
 	return use(unsafe.Slice((*byte)(out), int(n)))
 }
 
+// preview gives the bytes of a JPEG in sRGB that fits side×side pixels, of a file
+// that isn't a BMP.
+func preview(ctx context.Context, kind int, b []byte, side int) ([]byte, error) {
+	var out unsafe.Pointer
+	var n C.size_t
+	defer func() { C.g_free(C.gpointer(out)) }()
+	err := cancellable(ctx, func(flag *C.int) error {
+		return call(func() C.int {
+			return C.mp_preview(C.int(kind), unsafe.Pointer(&b[0]), C.size_t(len(b)), C.int(side), previewQuality, &out, &n, flag)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return C.GoBytes(out, C.int(n)), nil
+}
+
 // blob copies a metadata blob that libvips found in the file; nil if none.
 func blob(kind int, b []byte, name string) ([]byte, error) {
 	cs := C.CString(name)

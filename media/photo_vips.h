@@ -46,6 +46,8 @@ size_t mp_tracked(void);
 int mp_read_header(int kind, const void *buf, size_t len, mp_header *out);
 int mp_decode(int kind, const void *buf, size_t len, void *dst, const mp_layout *l, volatile int *cancel);
 int mp_encode(const void *pix, const mp_format *f, void **out, size_t *len, volatile int *cancel);
+/* Encodes an upright, opaque sRGB JPEG that fits side×side; free *out with g_free. */
+int mp_preview(int kind, const void *buf, size_t len, int side, int quality, void **out, size_t *outlen, volatile int *cancel);
 /* Copies the metadata blob `name` to *out (free with g_free); absent: *out = NULL. */
 int mp_read_blob(int kind, const void *buf, size_t len, const char *name, void **out, size_t *outlen);
 /* The bytes of libvips' own sRGB profile. */

@@ -96,6 +96,7 @@ type thread struct {
 	parent   *thread // of one person; nil: itself
 	frames   int64
 	from, to int64
+	moments  moments
 }
 
 // person is the thread that stands for all of one person.
@@ -219,6 +220,7 @@ func (t *thread) add(a *analysis, part *track) {
 	for i := lo; i < hi; i++ {
 		b := part.frame(i).Box
 		t.sizes = append(t.sizes, min(b.Dx(), b.Dy()))
+		t.moments.add(a.PTS[i], b)
 	}
 	if lo < hi {
 		t.to = a.PTS[hi-1]
@@ -286,6 +288,7 @@ func (e *Engine) decide(p *Plan, threads []*thread, i int) {
 	v := &t.track
 	v.Person = slices.Index(threads, who)
 	v.From, v.To = p.Video.Stream().TimeBase.Seconds(t.from-p.Index.First), p.Video.Stream().TimeBase.Seconds(t.to-p.Index.First)
+	v.Shots = t.moments.shots(p)
 	v.Frames, v.Size, v.Score = t.frames, median(t.sizes), median(t.scores)
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %d", p.Settings, v.Person)

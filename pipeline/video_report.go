@@ -16,7 +16,8 @@ type VideoTrack struct {
 	IdentityFull *float64 `json:"identity_full,omitempty"`
 	Blend        float64  `json:"blend"`
 	Decision     Decision `json:"decision"`
-	Seed         uint64   `json:"seed"` // of the diffusion's noise and of the grain
+	Shots        []Shot   `json:"shots,omitempty"` // at most three, spread over the track
+	Seed         uint64   `json:"seed"`            // of the diffusion's noise and of the grain
 }
 
 // A VideoReport is what a Report says of a video beside what it says of photos.

@@ -19,11 +19,8 @@ func newConfig() *cobra.Command {
 		Short: "Show or check the configuration",
 		Long: `The configuration is put together from the defaults, the file given by --config, the
 environment (RESTORED_…) and the flags, each over the one before.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigShow(), newConfigCheck())
-	return cmd
+	return group(cmd, newConfigShow(), newConfigCheck())
 }
 
 func newConfigShow() *cobra.Command {

@@ -50,7 +50,8 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 		memory = memoryShare(cfg.WorkerCount())
 	}
 	start := *cfg
-	start.HTTP, start.Queue.URL = config.HTTP{}, "" // what works on strangers' files needs no secret
+	// What works on strangers' files needs no secret.
+	start.HTTP, start.Notify, start.Queue.URL = config.HTTP{}, config.Notify{}, ""
 	pool, err := confine.Open(ctx, confine.Options{
 		Command:  []string{confine.Self, "restored", "job"},
 		Env:      jobEnv(os.Environ()),
@@ -85,11 +86,11 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 var allocator = []string{"MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=4194304"}
 
 // jobEnv is the environment of the children: this process's, whose own
-// settings of the allocator hold, without the secrets of page and queue.
+// settings of the allocator hold, without secrets.
 func jobEnv(own []string) []string {
 	secret := func(pair string) bool {
-		return strings.HasPrefix(pair, "RESTORED_HTTP_TOKEN=") || strings.HasPrefix(pair, "RESTORED_QUEUE_URL=") ||
-			strings.HasPrefix(pair, "PGPASSWORD=")
+		return strings.HasPrefix(pair, "RESTORED_HTTP_TOKEN=") || strings.HasPrefix(pair, "RESTORED_NOTIFY_") ||
+			strings.HasPrefix(pair, "RESTORED_QUEUE_URL=") || strings.HasPrefix(pair, "PGPASSWORD=")
 	}
 	return append(slices.Clone(allocator), slices.DeleteFunc(slices.Clone(own), secret)...)
 }

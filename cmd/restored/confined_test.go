@@ -313,10 +313,10 @@ func BenchmarkConfined(b *testing.B) {
 }
 
 // The allocator's settings reach the children, and those of who runs restored
-// hold; the page's secret doesn't.
+// hold; secrets don't.
 func TestJobEnv(t *testing.T) {
 	cmd := exec.Command("env")
-	cmd.Env = jobEnv([]string{"HOME=/nowhere", "RESTORED_HTTP_TOKEN=secret", "MALLOC_ARENA_MAX=8"})
+	cmd.Env = jobEnv([]string{"HOME=/nowhere", "RESTORED_HTTP_TOKEN=secret", "RESTORED_NOTIFY_SECRET=secret", "RESTORED_NOTIFY_URL=https://secret", "MALLOC_ARENA_MAX=8"})
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)

@@ -78,7 +78,7 @@ func (d *doctor) examine(cmd *cobra.Command) {
 	cfg := d.configuration(cmd)
 	ctx := cmd.Context()
 	for _, check := range []func(context.Context, *config.Config){
-		d.user, d.native, d.videos, d.state, d.folders, d.inotify, d.space, d.service,
+		d.user, d.native, d.videos, d.state, d.folders, d.inotify, d.space, d.notify, d.service,
 	} {
 		if ctx.Err() != nil {
 			return

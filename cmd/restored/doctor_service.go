@@ -36,6 +36,7 @@ func (d *doctor) service(_ context.Context, cfg *config.Config) {
 	}
 	settings := readUnit(files)
 	d.add("systemd", stateOK, "", "the unit is %s", strings.Join(files, " with "))
+	d.network(cfg, settings)
 	for _, w := range cfg.Watch {
 		for _, at := range []struct {
 			dir   string

@@ -137,6 +137,29 @@ func TestDoctorService(t *testing.T) {
 	}
 }
 
+// What the sandbox doesn't let through, or nobody can run, is told.
+func TestDoctorNotify(t *testing.T) {
+	cfg := &config.Config{Notify: config.Notify{URL: "https://example.org/", OnDone: []string{"/bin/sh"}, OnFailed: []string{"/bin/none"}}}
+	got := checked(func(d *doctor) { d.notify(t.Context(), cfg) })
+	for _, want := range []string{"ok notices: /bin/sh can be run", "fail notices: /bin/none can't be run", "note notices: what is posted to notify.url isn't signed"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	unit := installUnit(t, "../../systemd/drop-ins/folders.conf")
+	old := unitRoots
+	unitRoots = []string{filepath.Dir(unit)}
+	defer func() { unitRoots = old }()
+	look := func() string { return checked(func(d *doctor) { d.service(t.Context(), cfg) }) }
+	if got := look(); !strings.Contains(got, "fail systemd sandbox: notify.url needs the network") {
+		t.Error(got)
+	}
+	unitRoots = []string{filepath.Dir(installUnit(t, "../../systemd/drop-ins/network.conf"))}
+	if got := look(); strings.Contains(got, "needs the network") {
+		t.Error(got)
+	}
+}
+
 // The checksums that doctor knows are those that are fetched.
 func TestDlibHashes(t *testing.T) {
 	data, err := os.ReadFile("../../setup/files.sha256")
@@ -177,6 +200,20 @@ done
 	want := []string{"a: ok", "hangs: it didn't open within 300ms", "bad: isn't in this FFmpeg", "crashes: signal: segmentation fault", "z: ok"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// Where no bar can be drawn, a line tells now and then how far a run is.
+func TestProgressInAPipe(t *testing.T) {
+	var b bytes.Buffer
+	p := newProgress(&b, 5)
+	p.step("a.jpg")
+	p.told = p.told.Add(-time.Minute)
+	p.step("b.jpg")
+	p.step("c.jpg")
+	p.close()
+	if got := b.String(); got != "2 of 5 files\n" {
+		t.Errorf("%q", got)
 	}
 }
 

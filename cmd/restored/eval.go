@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -137,6 +138,7 @@ type evaluator struct {
 	session    *restore.Session
 	recognizer *detect.Recognizer
 	steps      int
+	stderr     io.Writer // for the progress
 }
 
 func openEvaluator(cfg *config.Config, cmd *cobra.Command) (*evaluator, error) {
@@ -151,7 +153,7 @@ func openEvaluator(cfg *config.Config, cmd *cobra.Command) (*evaluator, error) {
 	if err != nil {
 		return nil, setupErr(err)
 	}
-	return &evaluator{session, recognizer, int(cfg.Restore.Steps)}, nil
+	return &evaluator{session, recognizer, int(cfg.Restore.Steps), cmd.ErrOrStderr()}, nil
 }
 
 func (e *evaluator) close() {
@@ -169,16 +171,17 @@ func (e *evaluator) folder(ctx context.Context, truth, input string) (summary, e
 	if err != nil {
 		return s, &codedError{exitUsage, err}
 	}
+	names = slices.DeleteFunc(names, func(entry os.DirEntry) bool { return !media.IsPhotoName(entry.Name()) })
+	bar := newProgress(e.stderr, len(names))
+	defer bar.close()
 	for _, entry := range names {
-		if !media.IsPhotoName(entry.Name()) {
-			continue
-		}
 		if err := ctx.Err(); err != nil {
 			return s, err
 		}
 		if err := e.face(ctx, filepath.Join(truth, entry.Name()), filepath.Join(input, entry.Name()), &s); err != nil {
 			return s, err
 		}
+		bar.step(entry.Name())
 	}
 	if s.Faces == 0 {
 		return s, usageErr("%s has no photos", input)

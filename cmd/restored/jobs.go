@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -40,9 +41,8 @@ func newJobs() *cobra.Command {
 through control.sock in its state folder, which the members of its group may use; without a running daemon
 the commands work on the state folder themselves. A file is named by its number, as list
 shows it, or by its path.`,
-		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(newJobsList(),
+	return group(cmd, newJobsList(),
 		newJobsOne("show", "Show all that is known of a file, with its report", "", queueControl.Show),
 		newJobsOne("retry", "Do failed files again", `Queues files that have failed from the start, as they are now, and has those that wait for
 another try tried at once. A file that is done isn't done again: restored run --force does so.`, queueControl.Retry),
@@ -52,7 +52,6 @@ aren't tried again before retry is asked for or they change.`, queueControl.Canc
 that are dropped in meanwhile are noted and wait.`, queueControl.Pause),
 		newJobsQueue("resume", "End a pause", "", queueControl.Resume),
 		newJobsWatch())
-	return cmd
 }
 
 // queueWork does a subcommand. Its result, unless nil, is printed: as JSON, or by people.
@@ -103,6 +102,9 @@ func openJobs(ctx context.Context, cfg *config.Config) (queueControl, error) {
 	alone, openErr := daemon.OpenControl(ctx, state, media.IsVideoName)
 	if errors.Is(openErr, daemon.ErrLocked) {
 		return nil, fmt.Errorf("%w, and %w", openErr, err)
+	}
+	if errors.Is(openErr, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; name the daemon's folder, by --config or --state", openErr)
 	}
 	if openErr != nil {
 		return nil, openErr

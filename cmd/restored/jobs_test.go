@@ -86,7 +86,7 @@ func TestJobs(t *testing.T) {
 	}
 	until(t, "the failure", func() bool {
 		jobs(t, &list, "list", "--json", "--config", config, "--status", "failed")
-		return len(list.Jobs) == 1
+		return len(list.Jobs) == 1 && list.Queue.Failed == 1 // they are asked for one after the other
 	})
 	if j := list.Jobs[0]; list.Queue.Failed != 1 || j.Path != text || !strings.Contains(j.Reason, "text.jpg") {
 		t.Errorf("%+v", list)

@@ -26,6 +26,9 @@ Ctrl-C: for videos the stage, frames, faces, frames a second and how long the st
 				return err
 			}
 			client, err := daemon.DialControl(cmd.Context(), cfg.State)
+			if errors.Is(err, daemon.ErrNoDaemon) {
+				return fmt.Errorf("%w; start it (restored serve, systemctl start restored), or name its folder, by --config or --state", err)
+			}
 			if err != nil {
 				return err
 			}

@@ -24,11 +24,8 @@ func newModels() *cobra.Command {
 		Short: "List, fetch, add and verify restoring networks",
 		Long: `A restoring network is an ONNX file. One is part of the binary; others lie as NAME.onnx
 in the folder of models (paths.models) and are chosen by name: restore.model, --model.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newModelsList(), newModelsInfo(), newModelsPull(), newModelsVerify(), newModelsAdd())
-	return cmd
+	return group(cmd, newModelsList(), newModelsInfo(), newModelsPull(), newModelsVerify(), newModelsAdd())
 }
 
 // The states of a model on this machine.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,27 +11,25 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/sys/unix"
-
 	"restored/pipeline"
 )
 
 // A progress shows how far a run is: a bar on a terminal, and where there is
-// none only the lines that are printed.
+// none a line each half minute besides those that are printed. Its methods but
+// video are called one at a time.
 type progress struct {
 	w    io.Writer
 	bars *mpb.Progress // nil: no terminal
 	bar  *mpb.Bar
 	name atomic.Value // string: the file that was finished last
+
+	done, total int
+	told        time.Time // the last line about done
 }
 
 func newProgress(w io.Writer, total int) *progress {
-	p := &progress{w: w}
-	f, ok := w.(*os.File)
-	if !ok {
-		return p
-	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+	p := &progress{w: w, total: total, told: time.Now()}
+	if !drawable(w) {
 		return p
 	}
 	p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(40))
@@ -60,9 +57,15 @@ func printable(s string) string {
 
 // step counts one file as finished.
 func (p *progress) step(name string) {
+	p.done++
 	if p.bar != nil {
 		p.name.Store(printable(name))
 		p.bar.Increment()
+		return
+	}
+	if time.Since(p.told) >= tellEvery {
+		p.told = time.Now()
+		fmt.Fprintf(p.w, "%d of %d files\n", p.done, p.total)
 	}
 }
 

@@ -49,6 +49,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(stderr, "restored:", err)
 	}
+	if refused && !cmd.HasSubCommands() {
+		fmt.Fprintf(stderr, "Usage: %s\n", cmd.UseLine())
+	}
 	if refused {
 		fmt.Fprintf(stderr, "See `%s --help`.\n", cmd.CommandPath())
 	}
@@ -74,7 +77,8 @@ completes commands; colours are left out where NO_COLOR is set.
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(), newRun(), newWorker(), newWorkers(), newMigrate(), newJobs(), newJob(), newBench(), newEval(), newAlign(), newConfig(), newModels(), newDoctor(), newEncoders())
+	root.AddCommand(newServe(), newRun(), newWorker(), newWorkers(), newMigrate(), newJobs(), newJob(), newPreviews(), newBench(), newEval(), newAlign(),
+		newConfig(), newModels(), newDoctor(), newEncoders())
 	return root
 }
 

@@ -101,6 +101,8 @@ func (r *runner) run(ctx context.Context, cfg *config.Config) error {
 	case err == nil && r.failed > 0:
 		fmt.Fprintf(r.stderr, "restored: %d of %d files failed\n", r.failed, total)
 		return errReported
+	case err == nil && !r.dry:
+		fmt.Fprintf(r.stderr, "restored: %d files are done\n", r.done)
 	}
 	return err
 }

@@ -67,16 +67,23 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, asked da
 	if err != nil {
 		return err
 	}
-	d, err := daemon.New(cfg, daemon.Deps{
+	p, err := openPreviews(ctx, cfg, log)
+	if err != nil {
+		return errors.Join(err, e.close())
+	}
+	deps := daemon.Deps{
 		Processor: processor{e.of}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e.of}, IsVideo: media.IsVideoName, Log: log,
 		Settings: settings, Check: e.check, Redo: asked.Redo, DeleteOriginals: asked.DeleteOriginals,
-		Machine: e.machine(),
-		About:   web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
-	})
+		Children: e.children, Machine: e.machine(), About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
+	}
+	if p != nil {
+		deps.Preview = p.make
+	}
+	d, err := daemon.New(cfg, deps)
 	if err == nil {
 		err = reloaded(ctx, d, cmd, log, &level)
 	}
-	return errors.Join(err, e.close())
+	return errors.Join(err, p.close(), e.close())
 }
 
 // reloaded runs the daemon, which reads its configuration anew on SIGHUP.

@@ -20,6 +20,10 @@ func isTerminal(w any) bool {
 	return err == nil
 }
 
+// drawable says whether bars can be drawn on w: on a terminal that can go back in
+// a line.
+func drawable(w any) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
+
 // The colours of the terminal.
 const (
 	green  = "32"
@@ -49,7 +53,7 @@ type byteBar struct {
 
 func newByteBar(w io.Writer, name string) *byteBar {
 	b := &byteBar{w: w, name: name}
-	if isTerminal(w) {
+	if drawable(w) {
 		b.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(40))
 		b.bar = b.bars.AddBar(0,
 			mpb.PrependDecorators(decor.Name(name+" "), decor.Counters(decor.SizeB1000(0), "% .1f / % .1f")),

@@ -64,7 +64,7 @@ func resultOf(in string, r pipeline.Report) (daemon.Result, error) {
 	if err != nil {
 		return daemon.Result{}, fmt.Errorf("%s: report: %w", in, err)
 	}
-	return daemon.Result{Out: r.Output, Report: report}, nil
+	return daemon.Result{Out: r.Output, Report: report, Tally: tallyOf(r)}, nil
 }
 
 // printPlan prints what would be done to a video, for --dry-run.

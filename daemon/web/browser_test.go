@@ -182,15 +182,17 @@ func TestBrowser(t *testing.T) {
 func watchWork(b *browser, w *worker) {
 	b.upload("portrait.png", picture(color.Black))
 	b.says("#work", "portrait.png")
-	b.is("document.querySelector('#work img')?.naturalWidth === 64")
+	b.is("document.querySelector('#work img')?.naturalWidth === 19")
 	b.accessible("with a photo in work")
 	w.photo <- struct{}{}
 	b.says("#list li", "done")
+	b.is("document.querySelector('#list img')?.naturalWidth === 19")
 	b.says("#idle", "Nothing is in work")
 
 	b.upload("film.mp4", []byte("frames"))
 	w.frames <- 25
 	b.is("document.querySelector('#work progress')?.value === 25")
+	b.is("document.querySelector('#work img')?.naturalWidth === 19")
 	b.says("#work", "25 of 100 frames")
 	w.frames <- 75
 	b.is("document.querySelector('#work progress')?.value === 75")
@@ -262,8 +264,33 @@ func slider(b *browser) {
 	b.is("!document.querySelector('#detail').open")
 
 	b.click(`button[aria-label="Details film.mp4"]`)
-	b.is("document.querySelector('#detail').open && document.querySelector('#compare').hidden")
+	// The first moment: 160 pixels of a preview, and one for its second.
+	b.is("document.querySelector('#after').naturalWidth === 161 && document.querySelector('#before').naturalWidth === 161 && !document.querySelector('#compare').hidden")
+	b.says("#boxes li", "1 restored")
+	for _, text := range []string{"restored", "0.27", "1.50", "20 px"} {
+		b.says("#faces tbody tr", text)
+	}
+	b.is("document.querySelectorAll('#faces tbody tr').length === 2 && document.querySelectorAll('#shot option').length === 3")
+	b.accessible("with a film's details")
+	b.run(chromedp.Focus(chromedp.CSS("#shot")), chromedp.KeyEvent(kb.ArrowDown))
+	b.is("document.querySelector('#shot').value === '1' && document.querySelector('#after').naturalWidth === 222")
+	b.is("document.querySelector('#boxes li').style.left === '50%'")
+	b.run(chromedp.KeyEvent(kb.End))
+	b.says("#boxes li", "2 left: already sharp")
 	b.click("#close")
+}
+
+// River's page works under its own policy, and nothing of it is refused.
+func TestBrowserQueue(t *testing.T) {
+	w := newWorker()
+	b := open(t, serve(t, w, ""))
+	b.upload("portrait.png", picture(color.Black))
+	b.says("#work", "portrait.png")
+	b.run(chromedp.Click(chromedp.CSS(`a[href="/queue/"]`)))
+	b.is("location.pathname.startsWith('/queue/')")
+	b.is("document.body.innerText.includes('Jobs') && document.body.innerText.includes('photo')")
+	b.is("getComputedStyle(document.querySelector('#root *')).display !== 'inline' && document.styleSheets.length > 0")
+	w.photo <- struct{}{}
 }
 
 // With a token the page asks for it, and shows nothing before.

@@ -3,9 +3,13 @@
 //
 //	web.go      [Serve], the listener and its limits
 //	guard.go    who gets in: the Host of a request, its origin, its token
+//	tries.go    … and how often one may try
 //	page.go     the page, whose files are embedded (page/)
-//	picture.go  the photo before and after, named by the number of its file
+//	picture.go  the photo before and after, moments of a video, thumbnails
+//	preview.go  … made small in another process, and kept for a while
 //	upload.go   a file for a watched folder
+//	metrics.go  the figures for Prometheus
+//	queue.go    River's page for operators
 //	folders.go  the watched folders and their health
 //
 // A request passes the guard first. Then it reaches the page, which is no

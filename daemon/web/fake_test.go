@@ -7,6 +7,7 @@ import (
 	"errors"
 	"image"
 	"image/color"
+	"image/jpeg"
 	"image/png"
 	"log/slog"
 	"os"
@@ -89,7 +90,28 @@ func (w *worker) Join(ctx context.Context, job daemon.VideoJob, _ func(daemon.Pr
 	if err == nil {
 		err = os.WriteFile(job.Out, []byte("a film"), 0o644)
 	}
-	return daemon.Result{Out: job.Out}, err
+	report := `{"format":"mp4","width":64,"height":48,"faces":[],"video":{"tracks":[
+		{"decision":"restored","identity":0.27,"degradation":1.5,"steps":2,"blend":1,"size":20,"shots":[
+			{"at":1.5,"left":0.25,"top":0.25,"width":0.3,"height":0.5},{"at":62.25,"left":0.5,"top":0.25,"width":0.3,"height":0.5}]},
+		{"decision":"left: already sharp","degradation":0.1,"size":30,"shots":[{"at":2,"left":0,"top":0,"width":0.5,"height":0.5}]}]}}`
+	return daemon.Result{Out: job.Out, Report: json.RawMessage(report)}, err
+}
+
+// preview stands in for the process that makes small pictures: black before and
+// white after, one pixel wider for each second.
+func (w *worker) preview(_ context.Context, in string, side int, at float64) ([]byte, error) {
+	if strings.Contains(in, "broken") {
+		return nil, errors.New("not a PNG file")
+	}
+	img := image.NewGray(image.Rect(0, 0, side/10+max(0, int(at)), side/20))
+	if filepath.Base(filepath.Dir(in)) == "out" {
+		for i := range img.Pix {
+			img.Pix[i] = 255
+		}
+	}
+	var b bytes.Buffer
+	err := jpeg.Encode(&b, img, nil)
+	return b.Bytes(), err
 }
 
 // picture is a PNG of 64 × 48 pixels.
@@ -140,7 +162,8 @@ func serve(t *testing.T, w *worker, token string) string {
 	d, err := daemon.New(&cfg, daemon.Deps{
 		Processor: w, IsPhoto: func(name string) bool { return strings.HasSuffix(name, ".png") },
 		Videos: w, IsVideo: func(name string) bool { return strings.HasSuffix(name, ".mp4") },
-		Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Preview: w.preview,
+		Log:     slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

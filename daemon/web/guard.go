@@ -75,28 +75,46 @@ func (s *Server) knownHost(host string) bool {
 // that login has set.
 func (s *Server) private(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.admitted(r) {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="restored"`)
-			refuse(w, http.StatusUnauthorized, "the token of http.token is needed")
+		ok, tired := s.admitted(r)
+		if tired {
+			refuseTries(w)
+			return
+		}
+		if !ok {
+			refuseToken(w)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *Server) admitted(r *http.Request) bool {
-	if s.opt.Token == "" {
-		return true
-	}
-	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-		return s.isToken(token)
-	}
-	cookie, err := r.Cookie(cookieName)
-	return err == nil && subtle.ConstantTimeCompare([]byte(cookie.Value), []byte(s.session())) == 1
+func refuseToken(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Bearer realm="restored"`)
+	refuse(w, http.StatusUnauthorized, "the token of http.token is needed")
 }
 
-func (s *Server) isToken(token string) bool {
-	return subtle.ConstantTimeCompare([]byte(strings.TrimSpace(token)), []byte(s.opt.Token)) == 1
+// admitted tells whether a request may pass; tired = too many wrong tokens have
+// come from there.
+func (s *Server) admitted(r *http.Request) (ok, tired bool) {
+	if s.opt.Token == "" {
+		return true, false
+	}
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		return s.isToken(r, token)
+	}
+	cookie, err := r.Cookie(cookieName)
+	return err == nil && subtle.ConstantTimeCompare([]byte(cookie.Value), []byte(s.session())) == 1, false
+}
+
+func (s *Server) isToken(r *http.Request, token string) (ok, tired bool) {
+	from := s.tries.limiter(r)
+	if from.Tokens() < 1 {
+		return false, true
+	}
+	if ok = subtle.ConstantTimeCompare([]byte(strings.TrimSpace(token)), []byte(s.opt.Token)) == 1; !ok {
+		from.Allow() // one less
+	}
+	return ok, false
 }
 
 // session is the cookie's value: another token makes it void.
@@ -106,11 +124,15 @@ func (s *Server) session() string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// login sets the cookie for who knows the token, which is long enough not to
-// be guessed.
+// login sets the cookie for who knows the token.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	token := r.PostFormValue("token")
-	if s.opt.Token == "" || !s.isToken(token) {
+	ok, tired := s.isToken(r, token)
+	if tired {
+		refuseTries(w)
+		return
+	}
+	if s.opt.Token == "" || !ok {
 		refuse(w, http.StatusUnauthorized, "this isn't the token of http.token")
 		return
 	}

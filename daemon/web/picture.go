@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	// maxPicture bounds a picture that is shown, in bytes.
+	// maxPicture bounds a picture that is sent as it is, in bytes.
 	maxPicture  = 64 << 20
 	pictureTime = 5 * time.Minute
 )
@@ -26,29 +27,108 @@ const (
 // sent.
 var shown = []string{"image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp"}
 
-var (
-	errNotShown = errors.New("browsers don't show this format")
-	errLarge    = errors.New("the file is too large to be shown")
+var errNotShown = errors.New("browsers don't show this format")
+
+// The sides of a file.
+const (
+	before = "before" // the original
+	after  = "after"  // the output
 )
 
-// picture sends the original ("before") or the output ("after") of a file.
+// picture sends a side of a photo: the file itself where browsers show its format
+// and it isn't too large, else a preview.
 func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	side := r.PathValue("side")
-	if err != nil || side != "before" && side != "after" {
+	if err != nil || side != before && side != after {
 		refuse(w, http.StatusNotFound, "there are …/jobs/NUMBER/picture/before and …/after")
 		return
 	}
-	f, kind, err := s.openPicture(r, id, side == "after")
+	f, kind, err := s.openPicture(r.Context(), id, side)
+	s.sendPicture(w, r, id, f, kind, err)
+}
+
+func (s *Server) openPicture(ctx context.Context, id int64, side string) (*os.File, string, error) {
+	f, path, err := s.openSide(ctx, id, side)
+	if err != nil {
+		return nil, "", err
+	}
+	kind, err := pictureKind(f)
+	if err == nil {
+		return f, kind, nil
+	}
+	defer f.Close()
+	if !errors.Is(err, errNotShown) {
+		return nil, "", err
+	}
+	made, err := s.preview(ctx, f, path, id, side, previewSide, -1)
+	return made, "image/jpeg", err
+}
+
+// thumbnail sends a small picture of a photo or video: of the original, or of
+// the output where that has gone.
+func (s *Server) thumbnail(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil {
+		refuse(w, http.StatusNotFound, "there is …/jobs/NUMBER/thumbnail")
+		return
+	}
+	made, err := s.small(r.Context(), id, before, thumbnailSide, -1)
+	if errors.Is(err, fs.ErrNotExist) {
+		made, err = s.small(r.Context(), id, after, thumbnailSide, -1)
+	}
+	s.sendPicture(w, r, id, made, "image/jpeg", err)
+}
+
+// shot sends a side of a video at one of the moments that its report names.
+func (s *Server) shot(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	n, err2 := strconv.Atoi(r.PathValue("shot"))
+	side := r.PathValue("side")
+	if err != nil || err2 != nil || n < 0 || side != before && side != after {
+		refuse(w, http.StatusNotFound, "there are …/jobs/NUMBER/shot/NUMBER/before and …/after")
+		return
+	}
+	var made *os.File
+	at, err := s.opt.Shot(r.Context(), id, n)
+	if err == nil {
+		made, err = s.small(r.Context(), id, side, previewSide, at)
+	}
+	s.sendPicture(w, r, id, made, "image/jpeg", err)
+}
+
+// small opens a preview of a side of a file.
+func (s *Server) small(ctx context.Context, id int64, side string, size int, at float64) (*os.File, error) {
+	f, path, err := s.openSide(ctx, id, side)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return s.preview(ctx, f, path, id, side, size, at)
+}
+
+func (s *Server) preview(ctx context.Context, f *os.File, path string, id int64, side string, size int, at float64) (*os.File, error) {
+	return s.previews.get(ctx, f, path, size, at, func() (*os.File, error) {
+		f, _, err := s.openSide(context.WithoutCancel(ctx), id, side)
+		return f, err
+	})
+}
+
+// sendPicture sends what was opened, and closes it, or says why there is nothing.
+func (s *Server) sendPicture(w http.ResponseWriter, r *http.Request, id int64, f *os.File, kind string, err error) {
 	switch {
+	case err != nil && r.Context().Err() != nil:
+		return // who asked has gone
 	case errors.Is(err, fs.ErrNotExist):
 		refuse(w, http.StatusNotFound, "there is no such picture (any more)")
 		return
-	case errors.Is(err, errNotShown):
-		refuse(w, http.StatusUnsupportedMediaType, err.Error())
+	case errors.Is(err, errNotShown), errors.Is(err, errNoPreview):
+		s.opt.Log.DebugContext(r.Context(), "picture not shown", "job", id, "error", err)
+		refuse(w, http.StatusUnsupportedMediaType, "there is no picture of this file: it isn't one, or is damaged")
 		return
-	case errors.Is(err, errLarge):
-		refuse(w, http.StatusRequestEntityTooLarge, err.Error())
+	case errors.Is(err, errBusy):
+		w.Header().Set("Retry-After", "5")
+		refuse(w, http.StatusServiceUnavailable, err.Error())
 		return
 	case err != nil:
 		s.opt.Log.WarnContext(r.Context(), "picture not shown", "job", id, "error", err)
@@ -69,20 +149,19 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", info.ModTime(), f)
 }
 
-// openPicture opens a file of a watched folder or its output folder for
-// reading, and tells its format. Links that lead out of the folder aren't
-// followed.
-func (s *Server) openPicture(r *http.Request, id int64, after bool) (*os.File, string, error) {
-	path, out, err := s.opt.Paths(r.Context(), id)
+// openSide opens a file of a watched folder or its output folder for reading.
+// Links that lead out of the folder aren't followed.
+func (s *Server) openSide(ctx context.Context, id int64, side string) (*os.File, string, error) {
+	path, out, err := s.opt.Paths(ctx, id)
 	if err != nil {
 		return nil, "", err
 	}
-	if after {
+	if side == after {
 		path = out
 	}
 	for _, folder := range s.opt.Folders() {
 		top := folder.In
-		if after {
+		if side == after {
 			top = folder.Out
 		}
 		name, err := filepath.Rel(top, path)
@@ -98,24 +177,26 @@ func (s *Server) openPicture(r *http.Request, id int64, after bool) (*os.File, s
 		if err != nil {
 			return nil, "", err
 		}
-		kind, err := pictureKind(f)
+		info, err := f.Stat()
+		if err == nil && !info.Mode().IsRegular() {
+			err = fs.ErrNotExist
+		}
 		if err != nil {
 			return nil, "", errors.Join(err, f.Close())
 		}
-		return f, kind, nil
+		return f, path, nil
 	}
 	return nil, "", fs.ErrNotExist
 }
 
+// pictureKind is the format of a file that is sent as it is.
 func pictureKind(f *os.File) (string, error) {
 	info, err := f.Stat()
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case !info.Mode().IsRegular():
-		return "", fs.ErrNotExist
-	case info.Size() > maxPicture:
-		return "", errLarge
+	}
+	if info.Size() > maxPicture {
+		return "", errNotShown
 	}
 	head := make([]byte, 512)
 	n, err := f.ReadAt(head, 0)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
 )
 
@@ -33,10 +34,20 @@ type Options struct {
 	Hosts  []string // names of this machine, in lower case, besides Listen's and localhost
 	Upload int64    // most bytes of one file
 
-	API http.Handler // of all below /v1 that this package doesn't answer
+	Metrics *prometheus.Registry // is served under /metrics, with the folders' health added
+	API     http.Handler         // of all below /v1 that this package doesn't answer
+	Queue   http.Handler         // is served under QueuePrefix
 	// Paths gives the original and the output ("" = none yet) of a file by its
 	// number. fs.ErrNotExist = there is none.
-	Paths   func(ctx context.Context, id int64) (in, out string, err error)
+	Paths func(ctx context.Context, id int64) (in, out string, err error)
+	// Shot gives the time in seconds of a moment that the report on a video names,
+	// counted from 0. fs.ErrNotExist = there is none.
+	Shot func(ctx context.Context, id int64, n int) (float64, error)
+	// Preview makes a JPEG, see daemon.Deps; nil = nobody does. They are kept in
+	// the folder Previews, which belongs to this package.
+	Preview  func(ctx context.Context, in string, side int, at float64) ([]byte, error)
+	Previews string
+
 	Folders func() []Folder
 	Takes   func(in, name string) bool // whether a watched folder takes a file of this name
 	Free    func(dir string) (int64, error)
@@ -65,6 +76,8 @@ type Server struct {
 	http     *http.Server
 	uploads  chan struct{} // a place for each under way
 	health   health
+	previews *previews
+	tries    tries
 	end      context.CancelFunc // of what requests do
 	ended    chan struct{}
 }
@@ -72,6 +85,10 @@ type Server struct {
 // Serve takes the address and answers there, also when ctx is done. The caller
 // calls Close.
 func Serve(ctx context.Context, opt Options) (*Server, error) {
+	made, err := openPreviews(opt.Previews, opt.Preview)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", opt.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("http.listen: %w", err)
@@ -79,7 +96,7 @@ func Serve(ctx context.Context, opt Options) (*Server, error) {
 	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{
 		opt: opt, listener: listener, uploads: make(chan struct{}, maxUploads),
-		health: health{asked: map[string]*answer{}}, end: end, ended: make(chan struct{}),
+		health: health{asked: map[string]*answer{}}, previews: made, end: end, ended: make(chan struct{}),
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
@@ -118,10 +135,15 @@ func (s *Server) handler() http.Handler {
 	api.Handle("/v1/", s.opt.API)
 	api.HandleFunc("GET /v1/about", s.about)
 	api.HandleFunc("GET /v1/jobs/{id}/picture/{side}", s.picture)
+	api.HandleFunc("GET /v1/jobs/{id}/thumbnail", s.thumbnail)
+	api.HandleFunc("GET /v1/jobs/{id}/shot/{shot}/{side}", s.shot)
 	api.HandleFunc("POST /v1/folders/{folder}/files", s.upload)
 	mux := http.NewServeMux()
 	mux.Handle("/", page())
 	mux.Handle("/v1/", s.private(api))
+	mux.Handle(QueuePrefix+"/", s.queue())
+	mux.Handle("GET "+QueuePrefix, http.RedirectHandler(QueuePrefix+"/", http.StatusSeeOther))
+	mux.Handle("GET /metrics", s.private(s.metrics()))
 	mux.HandleFunc("POST /v1/session", s.login)
 	mux.HandleFunc("DELETE /v1/session", s.logout)
 	return s.guard(mux)

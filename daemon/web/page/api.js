@@ -50,6 +50,14 @@ export async function act(button, f) {
   }
 }
 
+// thumbnail is the small picture of a file, or room for one. Another version has
+// another picture.
+export function thumbnail(id, version) {
+  const img = make("img", { alt: "", loading: "lazy", src: `/v1/jobs/${id}/thumbnail?${version}` });
+  img.addEventListener("error", () => { img.replaceWith(make("span", { className: "no-thumbnail" })); });
+  return img;
+}
+
 export const baseName = path => path.slice(path.lastIndexOf("/") + 1);
 export const dirName = path => path.slice(0, path.lastIndexOf("/")) || "/";
 

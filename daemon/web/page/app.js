@@ -1,5 +1,5 @@
 // The page: live status, what is in work, folders, and logging in.
-import { $, make, call, tell, act, onLoginNeeded, baseName, bytes, span } from "./api.js";
+import { $, make, call, tell, act, onLoginNeeded, thumbnail, baseName, bytes, span } from "./api.js";
 import { refresh, onQueue } from "./list.js";
 import { setFolders } from "./upload.js";
 import "./detail.js";
@@ -54,11 +54,7 @@ function workItem(w) {
   bar.setAttribute("aria-label", `Progress of ${name}`);
   const li = make("li", {}, make("span", { className: "name", textContent: name, title: w.path }), cancel, bar, make("span", { className: "dim" }));
   li.dataset.id = w.id;
-  if (!w.stage) {
-    const img = make("img", { alt: "", src: `/v1/jobs/${w.id}/picture/before` });
-    img.addEventListener("error", () => img.remove());
-    li.prepend(img);
-  }
+  li.prepend(thumbnail(w.id, ""));
   return li;
 }
 

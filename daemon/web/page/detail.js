@@ -8,42 +8,58 @@ export async function showDetail(id) {
   $("detail-title").textContent = baseName(j.path);
   $("detail-state").className = j.state === "failed" ? "bad" : "";
   $("detail-state").textContent = j.state === "failed" ? `Failed: ${j.reason}` : j.reason ? `${j.state}: ${j.reason}` : j.state;
-  showPictures(j, report, faces);
-  showFaces(faces);
+  const tracks = report.video?.tracks || [];
+  showPictures(j, report, faces, tracks);
+  showFaces(faces.length ? faces : tracks);
   showFacts(j, report);
   $("detail").showModal();
 }
 
-function showPictures(j, report, faces) {
+function showPictures(j, report, faces, tracks) {
+  const shots = tracks.flatMap((t, i) => (t.shots || []).map(s => ({ ...s, face: i + 1, decision: t.decision })));
   const photo = j.state === "done" && j.out && !report.video;
+  $("shot-choice").hidden = shots.length === 0;
+  $("shot").replaceChildren(...shots.map((s, i) => make("option", { value: i, textContent: `face ${s.face} at ${clock(s.at)}: ${s.decision}` })));
+  $("shot").onchange = () => showSides(side => `/v1/jobs/${j.id}/shot/${$("shot").value}/${side}?${j.completed}`, [shots[$("shot").value]]);
   $("compare").hidden = true;
   $("no-picture").hidden = true;
   $("before").removeAttribute("src");
   $("after").removeAttribute("src");
-  if (!photo) return;
+  if (photo) {
+    const boxes = report.width && report.height ? faces : [];
+    showSides(side => `/v1/jobs/${j.id}/picture/${side}?${j.completed}`, boxes.map((f, i) => ({
+      face: i + 1, decision: f.decision, left: f.box.x / report.width, top: f.box.y / report.height,
+      width: f.box.width / report.width, height: f.box.height / report.height,
+    })));
+  } else if (j.state === "done" && j.out && shots.length) {
+    $("shot").onchange();
+  }
+}
+
+// showSides shows the picture before and after, and where the faces are.
+function showSides(address, boxes) {
   let loaded = 0;
   const none = () => {
     $("compare").hidden = true;
     $("no-picture").hidden = false;
-    $("no-picture").textContent = "The pictures can't be shown here: the format is one that browsers don't know, or a file is too large or has gone.";
+    $("no-picture").textContent = "The pictures can't be shown here: a file is damaged or has gone.";
   };
   for (const side of ["before", "after"]) {
     const img = $(side);
     img.onload = () => { if (++loaded === 2) $("compare").hidden = false; };
     img.onerror = none;
-    img.src = `/v1/jobs/${j.id}/picture/${side}?${j.completed}`;
+    img.src = address(side);
   }
-  const part = (n, of) => `${100 * n / of}%`;
-  $("boxes").replaceChildren(...faces.filter(f => report.width && report.height).map((f, i) => {
-    const li = make("li", {}, make("span", { textContent: `${i + 1} ${f.decision}` }));
-    li.style.left = part(f.box.x, report.width);
-    li.style.top = part(f.box.y, report.height);
-    li.style.width = part(f.box.width, report.width);
-    li.style.height = part(f.box.height, report.height);
+  $("boxes").replaceChildren(...boxes.map(b => {
+    const li = make("li", {}, make("span", { textContent: `${b.face} ${b.decision}` }));
+    for (const edge of ["left", "top", "width", "height"]) li.style[edge] = `${100 * b[edge]}%`;
     return li;
   }));
   slide(50);
 }
+
+// clock writes seconds as minutes and seconds.
+const clock = s => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
 
 function slide(percent) {
   $("slider").value = percent;

@@ -1,5 +1,5 @@
 // The list of files, the newest first.
-import { $, make, call, act, tell, baseName, dirName, moment } from "./api.js";
+import { $, make, call, act, tell, thumbnail, baseName, dirName, moment } from "./api.js";
 import { showDetail } from "./detail.js";
 
 const size = 50;
@@ -73,6 +73,7 @@ function item(j, key) {
   button("Details", true, () => showDetail(j.id));
   const when = j.finished || j.started || j.queued;
   const li = make("li", {},
+    thumbnail(j.id, j.queued),
     make("span", { className: `state ${j.state}`, textContent: names[j.state] || j.state }),
     make("div", { className: "what" },
       make("span", { className: "name", textContent: name }), " ",
