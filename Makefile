@@ -1,6 +1,7 @@
 # make demo   restored photos and a before/after picture, from a bare machine
 # make test   everything that CI checks
 # make torture KILLS=200   hurts the real daemon: kills, faults, 5,000 hostile files, 20,000 files at once (an hour)
+# make dist VERSION=0.1.0   the .deb and a tarball, for any x86-64-v2 processor; make dist-test and deb-test try them
 # The rest: build, lint, bench, train, clean. setup/setup.sh says what is installed and fetched.
 
 GO      ?= go
@@ -8,7 +9,7 @@ PYTHON  := .deps/venv/bin/python
 # Packages without native code in them: the race detector runs over these.
 PURE    := ./align ./paste ./config ./confine ./daemon ./fetch
 
-.PHONY: demo test build lint bench train clean setup test-go test-python test-torture torture
+.PHONY: demo test build lint bench train clean setup test-go test-python test-torture torture dist dist-test deb-test
 
 demo: build
 	setup/demo.sh
@@ -49,6 +50,19 @@ torture: build
 	python3 -m torture hostile
 	python3 -m torture flood
 
+VERSION ?= $(shell sed -n 's/^var version = "\(.*\)"/\1/p' cmd/restored/main.go)
+dist:
+	setup/setup.sh --dist
+	GO=$(GO) packaging/dist.sh $(VERSION)
+
+# The binary of make dist on an emulated processor of 2008.
+dist-test:
+	packaging/dist_test.sh
+
+# The .deb on a fresh Debian 12 with a real systemd: as root, some minutes.
+deb-test:
+	packaging/deb_test.sh
+
 bench: build
 	setup/bench.sh
 
@@ -62,4 +76,4 @@ train:
 	$(PYTHON) -m pltrans.train --config $(PLAN) --data $(FACES) $(if $(VAL),--val $(VAL)) --run $(RUN)
 
 clean:
-	rm -rf bin demo
+	rm -rf bin demo dist

@@ -6,6 +6,7 @@
 #   setup/setup.sh --lint     and the linter
 #   setup/setup.sh --postgres and PostgreSQL, for the tests of a shared queue
 #   setup/setup.sh --browser  and what tests the page: Chromium, axe-core
+#   setup/setup.sh --dist     and what makes and tests the packages: nfpm, debootstrap, qemu
 # A second run checks and takes seconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -53,7 +54,8 @@ fetch() {
 		--dest "$tmp" --requirement setup/fetch.txt >"$deps/fetch.log" 2>&1 ||
 		die "the Python package registry isn't reached or refuses, see $deps/fetch.log: $(grep -m1 -oE 'Failed to establish a new connection.*|ERROR.*' "$deps/fetch.log" || tail -n 1 "$deps/fetch.log")"
 	mkdir -p "$deps"/{onnxruntime,models,samples}
-	unzip -qoj "$tmp"/onnxruntime-*.whl 'onnxruntime/capi/libonnxruntime*.so*' -d "$deps/onnxruntime"
+	unzip -qoj "$tmp"/onnxruntime-*.whl 'onnxruntime/capi/libonnxruntime*.so*' \
+		onnxruntime/LICENSE onnxruntime/ThirdPartyNotices.txt -d "$deps/onnxruntime"
 	unzip -qoj "$tmp"/scikit_image-*.whl skimage/data/astronaut.png -d "$deps/samples"
 	local f
 	for f in models/{dlib_face_recognition_resnet_model_v1,mmod_human_face_detector,shape_predictor_5_face_landmarks}.dat; do
@@ -87,6 +89,15 @@ linter() {
 		die "building golangci-lint failed, see $deps/lint.log: $(tail -n 1 "$deps/lint.log")"
 }
 
+# packager builds nfpm at the pinned version.
+packager() {
+	local version=v2.44.1
+	go version -m "$deps/bin/nfpm" 2>/dev/null | grep -q "nfpm/v2	$version	" && return
+	say "building nfpm $version (once)"
+	GOBIN=$deps/bin go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$version" >"$deps/nfpm.log" 2>&1 ||
+		die "building nfpm failed, see $deps/nfpm.log: $(tail -n 1 "$deps/nfpm.log")"
+}
+
 # axe fetches axe-core, whose rules the page is tested by, from npm's registry.
 axe() {
 	local version=4.14.1 file=$deps/web/axe.min.js tmp
@@ -117,6 +128,7 @@ for arg in "$@"; do
 	--python) apt_install setup/apt-python.txt; venv ;;
 	--lint) linter ;;
 	--postgres) apt_install setup/apt-postgres.txt ;;
+	--dist) apt_install setup/apt-dist.txt; packager ;;
 	--browser) apt_install setup/apt-browser.txt; axe ;;
 	*) die "unknown option $arg" ;;
 	esac

@@ -4,22 +4,17 @@
 #
 #   setup/systemd_real.sh [BINARY]
 #
-# Needs root and Debian's systemd. systemd becomes process 1 of new namespaces (processes, mounts, cgroups,
-# network, hostname) on a copy-on-write view of this machine: nothing of what it does reaches the machine.
+# Needs root and Debian's systemd, which setup/systemd_boot.sh boots on a copy-on-write view of this machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=$(realpath "${1:-bin/restored}")
-deps=$(realpath .deps)
-sources=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-touch "$work/kmsg" "$work/console" "$work/out"
 
 # The procedure, as a service of the systemd below.
 cat > "$work/procedure" <<'PROCEDURE'
 #!/bin/bash
 set -uo pipefail
-exec > /out 2>&1
 say() { printf '\n== %s\n' "$*"; }
 until_() { # SECONDS WHAT COMMAND...: polls
 	local end=$((SECONDS + $1)) what=$2; shift 2
@@ -75,8 +70,10 @@ kill -STOP "$pid"
 until_ 60 "the watchdog's end of it and another start" changed
 systemctl show restored --no-pager -p NRestarts,StatusText
 say "Stop while a photo is in work"
-for i in 1 2 3; do install -o restored -g restored -m 644 /samples/obama.jpg /srv/restored/in/stop$i.jpg; touch -d "-$i min" /srv/restored/in/stop$i.jpg; done
-busy() { systemctl show restored -p StatusText | grep -q "[1-9] in work"; }
+for i in $(seq 20); do # each its own content: copies of one file would be done once
+	{ cat /samples/obama.jpg; echo "$i"; } > /tmp/stop.jpg
+	install -o restored -g restored -m 644 /tmp/stop.jpg "/srv/restored/in/stop$i.jpg"
+done
 working() { runuser -u restored -- /usr/bin/restored jobs list --config /etc/restored/restored.yaml --status running | grep -q running; }
 until_ 60 "a photo in work" working
 systemctl stop restored && echo "systemctl stop: $(show Result), exit status $(show ExecMainStatus)"
@@ -87,64 +84,24 @@ say "Denied system calls (none = the filter fits the work)"
 journalctl --no-pager -o cat | grep -i "seccomp\|SIGSYS" || echo none
 echo; echo PASSED
 PROCEDURE
-chmod +x "$work/procedure"
 
-cat > "$work/boot" <<'BOOT'
-#!/bin/bash
+{
+	printf 'binary=%q deps=%q sources=%q\n' "$binary" "$(realpath .deps)" "$PWD"
+	cat <<'PREPARE'
 set -euo pipefail
-work=$1 binary=$2 deps=$3 sources=$4
-mount --make-rprivate /
-mkdir "$work/root" "$work/over"
-mount -t tmpfs tmpfs "$work/over"
-mkdir "$work/over/upper" "$work/over/work"
-root=$work/root
-mount -t overlay overlay -o "lowerdir=/,upperdir=$work/over/upper,workdir=$work/over/work" "$root"
-mount -t proc proc "$root/proc"
-mount -t sysfs -o ro sysfs "$root/sys"
-for dir in run tmp sys/fs/cgroup; do mount -t tmpfs tmpfs "$root/$dir"; done
-mkdir "$root/sys/fs/cgroup/unified" "$root/sys/fs/cgroup/systemd"
-if [[ -d /sys/fs/cgroup/systemd ]]; then # this machine's cgroups are of both versions
-	mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup/unified"
-	mount -t cgroup -o none,name=systemd,xattr cgroup "$root/sys/fs/cgroup/systemd"
-else
-	umount "$root/sys/fs/cgroup"
-	mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
-fi
-mount -t tmpfs -o mode=755 tmpfs "$root/dev"
-for dev in null zero full random urandom tty; do touch "$root/dev/$dev"; mount --bind "/dev/$dev" "$root/dev/$dev"; done
-mkdir "$root/dev/shm" "$root/dev/pts"
-mount -t tmpfs tmpfs "$root/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
-ln -s pts/ptmx "$root/dev/ptmx"
-for file in kmsg console; do touch "$root/dev/$file"; mount --bind "$work/$file" "$root/dev/$file"; done
-touch "$root/out"; mount --bind "$work/out" "$root/out"
+root=$1
 mkdir "$root/samples"; cp "$deps/samples/obama.jpg" "$root/samples/"
-
 # As docs/operations.md says.
 install -m 755 "$binary" "$root/usr/bin/restored"
 install -D -m 644 "$sources/systemd/restored.service" "$root/etc/systemd/system/restored.service"
 install -D -m 644 "$sources/systemd/sysusers.d/restored.conf" "$root/etc/sysusers.d/restored.conf"
 install -D -m 644 "$sources/systemd/tmpfiles.d/restored.conf" "$root/etc/tmpfiles.d/restored.conf"
-install -d "$root/etc/restored" "$root/usr/lib/restored/onnxruntime" "$root/usr/lib/restored/models"
+install -d "$root/etc/restored" "$root/usr/lib/restored/onnxruntime" "$root/usr/share/restored/models"
 sed 's|^watch: \[\]|watch:\n  - {in: /srv/restored/in, out: /srv/restored/out, originals: keep}|; s|level: info|level: debug|' \
 	"$sources/systemd/restored.yaml" > "$root/etc/restored/restored.yaml"
 cp "$deps"/onnxruntime/* "$root/usr/lib/restored/onnxruntime/"
-cp "$deps"/models/* "$root/usr/lib/restored/models/"
-install -m 755 "$work/procedure" "$root/usr/bin/procedure"
-cat > "$root/etc/systemd/system/procedure.service" <<'UNIT'
-[Unit]
-After=basic.target systemd-journald.service
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/procedure
-ExecStopPost=/bin/systemctl --force --force poweroff
-UNIT
-rm -rf "$root/etc/machine-id"; tr -d - < /proc/sys/kernel/random/uuid > "$root/etc/machine-id"
-cd "$root"
-exec chroot "$root" /usr/bin/env -i container=restored PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-	/lib/systemd/systemd --system --unit=procedure.service --log-target=kmsg --show-status=no
-BOOT
+cp "$deps"/models/* "$root/usr/share/restored/models/"
+PREPARE
+} > "$work/prepare"
 
-timeout -s KILL 900 unshare --pid --fork --mount --ipc --uts --cgroup --net --kill-child bash "$work/boot" "$work" "$binary" "$deps" "$sources" || true
-cat "$work/out"
-grep -q '^PASSED$' "$work/out" || { tail -n 30 "$work/kmsg"; exit 1; }
+setup/systemd_boot.sh / "$work"

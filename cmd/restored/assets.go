@@ -16,8 +16,8 @@ type assets struct {
 
 // findAssets looks for the libraries and the models in the folders that the
 // configuration names or, where it names none, relative to the binary: as
-// installed (PREFIX/bin beside PREFIX/lib/restored) or as built (bin beside
-// .deps).
+// installed (PREFIX/bin beside PREFIX/lib/restored and PREFIX/share/restored) or
+// as built (bin beside .deps).
 func findAssets(libraries, models string) (assets, error) {
 	roots := assetRoots()
 	var a assets
@@ -49,10 +49,10 @@ func assetRoots() []string {
 	if exe, err := os.Executable(); err == nil {
 		if exe, err = filepath.EvalSymlinks(exe); err == nil {
 			top := filepath.Dir(filepath.Dir(exe))
-			roots = append(roots, filepath.Join(top, "lib", "restored"), filepath.Join(top, ".deps"))
+			roots = append(roots, filepath.Join(top, "lib", "restored"), filepath.Join(top, "share", "restored"), filepath.Join(top, ".deps"))
 		}
 	}
-	return append(roots, "/usr/lib/restored")
+	return append(roots, "/usr/lib/restored", "/usr/share/restored")
 }
 
 // first returns the files that fit the pattern in the named folder or, if
