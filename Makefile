@@ -19,7 +19,7 @@ test: setup-test
 
 .PHONY: setup-test
 setup-test:
-	setup/setup.sh --python --lint --browser
+	setup/setup.sh --python --lint --browser --postgres
 
 setup:
 	setup/setup.sh

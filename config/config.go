@@ -42,6 +42,11 @@ type HTTP struct {
 // Queue is where jobs wait.
 type Queue struct {
 	URL     string        // "" = SQLite in the state folder
+	Root    string        // folder that all machines see; "" = the state folder
+	Paths   string        // where this machine sees the daemon's folders: /THEIRS=/OURS, separated by commas
+	Take    string        // what this machine does of the work, separated by commas
+	Lease   time.Duration // a machine that is silent for so long has lost its work
+	Migrate bool          // the daemon prepares the tables at its start
 	Timeout time.Duration // a photo that takes longer is stopped and has failed
 }
 
@@ -156,7 +161,7 @@ func Default() Config {
 		State:    "/var/lib/restored",
 		Rescan:   time.Minute,
 		HTTP:     HTTP{Upload: 4 << 30},
-		Queue:    Queue{Timeout: 10 * time.Minute},
+		Queue:    Queue{Take: "photo,segment,join", Lease: 30 * time.Second, Migrate: true, Timeout: 10 * time.Minute},
 		Restore:  Restore{Model: "pltrans-s", Provider: "auto", Steps: Auto, Blend: 1, SharpBelow: 0.5},
 		Detect:   Detect{MinFace: 40, Every: 8, MaxPixels: 4_000_000, Rotations: true},
 		Identity: Identity{Limit: 0.5, Unverified: "leave"},

@@ -153,10 +153,36 @@ func (h HTTP) Names() []string {
 	return names
 }
 
-func (v *validation) queue(q Queue) {
-	if q.URL != "" {
-		v.add("queue.url", redact(q.URL), `a shared queue isn't supported in this version; only "" (SQLite in the state folder) is allowed`)
+// Takes are the parts of Take; none has none.
+func (q Queue) Takes() []string {
+	if q.Take == "none" {
+		return nil
 	}
+	takes := strings.Split(q.Take, ",")
+	for i := range takes {
+		takes[i] = strings.TrimSpace(takes[i])
+	}
+	return takes
+}
+
+func (v *validation) queue(q Queue) {
+	if u, err := url.Parse(q.URL); q.URL != "" && (err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		v.add("queue.url", redact(q.URL), `must be "" or postgres://USER:PASSWORD@HOST/DATABASE`)
+	}
+	for pair := range strings.SplitSeq(q.Paths, ",") {
+		theirs, ours, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		if q.Paths != "" && (!strings.HasPrefix(theirs, "/") || !strings.HasPrefix(ours, "/")) {
+			v.add("queue.paths", q.Paths, "must be /THEIRS=/OURS, separated by commas")
+			break
+		}
+	}
+	for _, what := range q.Takes() {
+		if !slices.Contains([]string{"photo", "segment", "join"}, what) {
+			v.add("queue.take", q.Take, "must be of photo, segment and join, separated by commas, or none")
+			break
+		}
+	}
+	v.between("queue.lease", q.Lease, 2*time.Second, 10*time.Minute)
 	v.between("queue.timeout", q.Timeout, 10*time.Second, 24*time.Hour)
 }
 

@@ -93,7 +93,7 @@ func identify(ctx context.Context, rec *Record, settings string) (err error) {
 
 // describe notes the content and the settings.
 func (l *Ledger) describe(ctx context.Context, rec *Record, content, settings string) error {
-	err := l.move(ctx, rec.ID, "describe", "UPDATE files SET content = ?, settings = ? WHERE id = ?", content, settings, rec.ID)
+	err := l.move(ctx, rec.ID, "describe", "UPDATE files SET content = $1, settings = $2 WHERE id = $3", content, settings, rec.ID)
 	if err != nil {
 		return Transient(err)
 	}
@@ -114,8 +114,8 @@ type twin struct {
 // same settings. nil = there is none.
 func (l *Ledger) twin(ctx context.Context, rec Record, out string) (*twin, error) {
 	rows, err := l.db.QueryContext(ctx, "SELECT "+recordColumns+`, out_size, out_mtime_ns FROM files
-		WHERE done_content = ?1 AND (id = ?2 OR done_settings = ?3 AND ?3 <> '' AND out <> '') AND (claimed = 1 AND writing = 0 OR out = '')
-		ORDER BY id = ?2 DESC, finished_ms DESC LIMIT ?4`, rec.Content, rec.ID, rec.Settings, maxTwins)
+		WHERE done_content = $1 AND (id = $2 OR done_settings = $3 AND $3 <> '' AND out <> '') AND (claimed = 1 AND writing = 0 OR out = '')
+		ORDER BY id = $2 DESC, finished_ms DESC LIMIT $4`, rec.Content, rec.ID, rec.Settings, maxTwins)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: look for the content of %s: %w", rec.Path, err)
 	}
@@ -124,7 +124,7 @@ func (l *Ledger) twin(ctx context.Context, rec Record, out string) (*twin, error
 	for rows.Next() {
 		var t twin
 		var size, mtime sql.NullInt64
-		if t.Record, err = scanRecord(rows, &size, &mtime); err != nil {
+		if t.Record, err = l.scanRecord(rows, &size, &mtime); err != nil {
 			return nil, fmt.Errorf("ledger: look for the content of %s: %w", rec.Path, err)
 		}
 		if t.Out == "" { // it was left without an output on purpose, as far as it ever had none

@@ -36,7 +36,7 @@ func (s *site) done(name string) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		rec, ok, err := lookup(s.t.Context(), db, path)
+		rec, ok, err := (&Ledger{}).lookup(s.t.Context(), db, path)
 		return err == nil && ok && rec.State == Done && rec.Version == versionOf(info)
 	})
 }
@@ -278,7 +278,7 @@ func TestLedgerUpgrade(t *testing.T) {
 			}
 			dir, name := split(real)
 			_, err = db.Exec(`INSERT INTO files (dir, name, size, mtime_ns, out, claimed, out_size, out_mtime_ns, state, completed, queued_ms)
-				VALUES (?, ?, ?, ?, ?, 1, ?, ?, 'done', 1, 1)`, dir, name, info.Size(), info.ModTime().UnixNano(), out,
+				VALUES ($1, $2, $3, $4, $5, 1, $6, $7, 'done', 1, 1)`, dir, name, info.Size(), info.ModTime().UnixNano(), out,
 				made.Size(), made.ModTime().UnixNano())
 			if err == nil {
 				_, err = db.Exec(fmt.Sprintf("PRAGMA user_version = %d", version))

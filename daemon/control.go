@@ -99,11 +99,11 @@ func OpenControl(ctx context.Context, state string, isVideo func(name string) bo
 	if err != nil {
 		return nil, err
 	}
-	driver, log := riversqlite.New(l.db), slog.New(slog.DiscardHandler)
+	log := slog.New(slog.DiscardHandler)
 	q := &queue{ledger: l, isVideo: isVideo}
-	q.client, err = river.NewClient(driver, &river.Config{MaxAttempts: maxAttempts, Logger: log})
+	q.client, err = newClient(l, nil, &river.Config{MaxAttempts: maxAttempts, Logger: log})
 	if err == nil {
-		err = migrateQueue(ctx, driver, log)
+		err = migrateQueue(ctx, riversqlite.New(l.db), log)
 	}
 	if err == nil {
 		_, err = q.recover(ctx)
@@ -196,7 +196,7 @@ func (c *Control) Show(ctx context.Context, id int64) (JobInfo, error) {
 }
 
 func (c *Control) known(ctx context.Context, db querier, id int64) (Record, error) {
-	rec, ok, err := byID(ctx, db, id)
+	rec, ok, err := c.queue.ledger.recordByID(ctx, db, id)
 	if err == nil && !ok {
 		err = fmt.Errorf("number %d: %w", id, ErrUnknown)
 	}
@@ -232,7 +232,7 @@ func (c *Control) Retry(ctx context.Context, id int64) (JobInfo, error) {
 // again's.
 func (c *Control) retry(ctx context.Context, id int64) (again bool, stale int64, err error) {
 	q := c.queue
-	err = inTx(ctx, q.ledger.db, func(tx *sql.Tx) error {
+	err = q.ledger.inTx(ctx, func(tx *sql.Tx) error {
 		rec, err := c.known(ctx, tx, id)
 		if err != nil {
 			return err
@@ -270,7 +270,9 @@ func (c *Control) Cancel(ctx context.Context, id int64) (JobInfo, error) {
 			c.queue.discard(ctx, run)
 			return c.Show(ctx, id)
 		}
-		c.queue.stopWork(id, run)
+		if err := c.queue.stopWork(ctx, id, run); err != nil {
+			return JobInfo{}, err
+		}
 		if err := c.queue.idle(ctx, id, run); err != nil {
 			return JobInfo{}, fmt.Errorf("number %d doesn't stop: %w", id, err)
 		}
@@ -281,7 +283,7 @@ func (c *Control) Cancel(ctx context.Context, id int64) (JobInfo, error) {
 // video's, or 0.
 func (c *Control) cancel(ctx context.Context, id int64) (busy bool, run int64, err error) {
 	q := c.queue
-	err = inTx(ctx, q.ledger.db, func(tx *sql.Tx) error {
+	err = q.ledger.inTx(ctx, func(tx *sql.Tx) error {
 		rec, err := c.known(ctx, tx, id)
 		if err != nil {
 			return err
@@ -289,15 +291,15 @@ func (c *Control) cancel(ctx context.Context, id int64) (busy bool, run int64, e
 		if rec.State == Done || rec.State == Failed {
 			return fmt.Errorf("%s is %s: %w", rec.Path, rec.State, ErrConflict)
 		}
-		v, err := videoOf(ctx, tx, id)
+		v, err := q.ledger.videoOf(ctx, tx, id)
 		if err != nil {
 			return err
 		}
 		if v != nil {
 			run = v.run
 		}
-		if busy = q.busy(id, run); busy {
-			return nil
+		if busy, err = q.busy(ctx, tx, id, run); err != nil || busy {
+			return err
 		}
 		if err := cancelJobs(ctx, q.client, tx, id, 0); err != nil {
 			return err
@@ -347,18 +349,18 @@ func infoOf(r Record, videos map[int64]videoProgress) JobInfo {
 var listColumns = strings.Replace(recordColumns, " report,", " NULL AS report,", 1)
 
 func (l *Ledger) list(ctx context.Context, state State, after int64, limit int, newest bool) ([]Record, error) {
-	order := "id > ?1 AND (?2 = '' OR state = ?2) ORDER BY id"
+	order := "id > $1 AND ($2 = '' OR state = $2) ORDER BY id"
 	if newest {
-		order = "(?1 = 0 OR id < ?1) AND (?2 = '' OR state = ?2) ORDER BY id DESC"
+		order = "(CAST($1 AS BIGINT) = 0 OR id < $1) AND ($2 = '' OR state = $2) ORDER BY id DESC"
 	}
-	rows, err := l.db.QueryContext(ctx, "SELECT "+listColumns+" FROM files WHERE "+order+" LIMIT ?3", after, string(state), limit)
+	rows, err := l.db.QueryContext(ctx, "SELECT "+listColumns+" FROM files WHERE "+order+" LIMIT $3", after, string(state), limit)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: list: %w", err)
 	}
 	defer rows.Close()
 	var all []Record
 	for rows.Next() {
-		r, err := scanRecord(rows)
+		r, err := l.scanRecord(rows)
 		if err != nil {
 			return nil, fmt.Errorf("ledger: list: %w", err)
 		}
@@ -376,7 +378,7 @@ type videoProgress struct {
 // videoProgress tells of all videos in work, by their files.
 func (l *Ledger) videoProgress(ctx context.Context) (map[int64]videoProgress, error) {
 	rows, err := l.db.QueryContext(ctx, `SELECT file, stage, segments,
-		(SELECT count(*) FROM segments s WHERE s.run = videos.run AND s.stage = videos.stage) FROM videos WHERE NOT kept`)
+		(SELECT count(*) FROM segments s WHERE s.run = videos.run AND s.stage = videos.stage) FROM videos WHERE kept = 0`)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: videos: %w", err)
 	}

@@ -55,6 +55,7 @@ var errBadRequest = errors.New("bad request")
 //	GET  /v1/jobs/find?path=P                {"id": N}, by the absolute path, any bytes
 //	GET  /v1/jobs/{id}                       JobInfo
 //	POST /v1/jobs/{id}/retry, …/cancel       JobInfo
+//	GET  /v1/workers                         WorkerList
 //	GET  /v1/events                          server-sent events "status", each an Event
 //
 // An error is {"error": "…"} with status 400, 404 ([ErrUnknown]), 409
@@ -93,6 +94,10 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/jobs/{id}", job(c.Show))
 	mux.HandleFunc("POST /v1/jobs/{id}/retry", job(c.Retry))
 	mux.HandleFunc("POST /v1/jobs/{id}/cancel", job(c.Cancel))
+	mux.HandleFunc("GET /v1/workers", func(w http.ResponseWriter, r *http.Request) {
+		list, err := c.Workers(r.Context())
+		reply(w, list, err)
+	})
 	mux.HandleFunc("GET /v1/events", c.serveEvents)
 	return mux
 }
@@ -244,6 +249,12 @@ func (c *Client) Pause(ctx context.Context) (info QueueInfo, err error) {
 func (c *Client) Resume(ctx context.Context) (info QueueInfo, err error) {
 	err = c.call(ctx, http.MethodPost, "/v1/queue/resume", &info)
 	return info, err
+}
+
+// Workers is as Control's.
+func (c *Client) Workers(ctx context.Context) (list WorkerList, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/workers", &list)
+	return list, err
 }
 
 // List is as Control's.

@@ -53,6 +53,8 @@ type Deps struct {
 	// this process. nil = the page has only what browsers show.
 	Preview func(ctx context.Context, in string, side int, at float64) ([]byte, error)
 
+	Machine Machine // what it tells the others, where the queue is shared
+
 	// Drain is how long a stop waits for the work under way before it is
 	// cancelled and put back; 0 = one minute.
 	Drain time.Duration
@@ -104,6 +106,10 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 	if deps.Check == nil && slices.ContainsFunc(cfg.Watch, func(w config.Watch) bool { return w.Originals != "keep" }) {
 		return nil, errors.New("daemon: Check is needed where originals aren't kept")
 	}
+	return newDaemon(cfg, deps), nil
+}
+
+func newDaemon(cfg *config.Config, deps Deps) *Daemon {
 	if deps.Settings == nil {
 		deps.Settings = func(string, bool) string { return "" }
 	}
@@ -117,7 +123,7 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 		cfg: cfg, deps: deps, attempts: maxAttempts, free: freeSpace, roomWait: roomWait, stall: cfg.Video.Stall,
 		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)), rename: renameNew, now: time.Now,
 		noticeRetry: noticeDelay,
-	}, nil
+	}
 }
 
 // Run works until ctx is done and then stops: no new job is begun, those in
@@ -127,6 +133,8 @@ func New(cfg *config.Config, deps Deps) (*Daemon, error) {
 // a segment of a video) are done again.
 func (d *Daemon) Run(ctx context.Context) (err error) {
 	log := d.deps.Log
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	state, err := resolve(d.cfg.State)
 	if err != nil {
 		return fmt.Errorf("state folder: %w", err)
@@ -135,7 +143,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	ledger, err := OpenLedger(ctx, state)
+	ledger, m, err := d.openLedger(ctx, state, roots)
 	if err != nil {
 		return err
 	}
@@ -150,7 +158,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		log.InfoContext(ctx, "outputs found: their inputs aren't done again", "files", n)
 	}
 	figures := newMetrics()
-	queue, err := d.open(ctx, ledger, roots, figures)
+	queue, err := d.open(ctx, ledger, func() []root { return roots }, errNoFolder, m, figures)
 	if err != nil {
 		return err
 	}
@@ -172,8 +180,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	defer closePage()
 	// The work outlives ctx: it is stopped below, in order.
-	if err := queue.client.Start(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("queue: start: %w", err)
+	if err := queue.start(context.WithoutCancel(ctx)); err != nil {
+		return err
 	}
 	watch := d.watcher(ctx, roots, state, ledger, queue)
 	var watching sync.WaitGroup
@@ -184,6 +192,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	tending, untend := context.WithCancel(context.WithoutCancel(ctx))
 	defer untend()
 	var tended sync.WaitGroup
+	if m != nil {
+		tended.Go(func() { m.run(tending, end) })
+	}
 	interval, err := watchInterval()
 	if err != nil {
 		log.WarnContext(ctx, "the service manager's watchdog is not understood, and not fed", "error", err)
@@ -210,7 +221,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	closePage()
 	untend()
 	tended.Wait()
-	if err == nil {
+	if m != nil {
+		err = errors.Join(err, cause(ctx), m.leave(late))
+	} else if err == nil {
 		err = ledger.parkVideos(late)
 	}
 	log.InfoContext(late, "stopped")
@@ -218,7 +231,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 }
 
 // open makes the workers and their queue.
-func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root, figures *metrics) (*queue, error) {
+func (d *Daemon) open(ctx context.Context, l *Ledger, roots func() []root, lost error, m *member, figures *metrics) (*queue, error) {
 	log, guard := d.deps.Log, room{d.reserve, d.free}
 	forPhotos, err := d.schedule("schedule.photos", d.cfg.Schedule.Photos)
 	if err != nil {
@@ -229,7 +242,7 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root, figures *met
 		return nil, err
 	}
 	photos := &worker{
-		ledger: l, processor: d.deps.Processor, roots: roots, room: guard, wait: d.roomWait, schedule: forPhotos,
+		ledger: l, processor: d.deps.Processor, roots: roots, lost: lost, room: guard, wait: d.roomWait, schedule: forPhotos,
 		settings: d.deps.Settings, timeout: d.cfg.Queue.Timeout, attempts: d.attempts, retry: d.deps.Retry, log: log,
 		metrics: figures,
 	}
@@ -240,17 +253,20 @@ func (d *Daemon) open(ctx context.Context, l *Ledger, roots []root, figures *met
 				ledger: l, videos: d.deps.Videos, room: guard, stall: d.stall, grace: cancelTimeout, log: log,
 				active: activity{metrics: figures},
 			},
-			isVideo: d.deps.IsVideo, roots: roots, wait: d.roomWait, schedule: forVideos,
+			isVideo: d.deps.IsVideo, roots: roots, lost: lost, wait: d.roomWait, schedule: forVideos,
 			settings: d.deps.Settings, retry: d.deps.Retry,
 		}
+	}
+	if m != nil && videos != nil {
+		videos.lanes, m.runner = m.lanes, videos.videoRunner
 	}
 	var told *noticeWorker
 	if notifies(d.cfg.Notify) {
 		told = &noticeWorker{sender: newSender(d.cfg.Notify), ledger: l, retry: d.noticeRetry, metrics: figures, log: log}
 	}
-	q, err := openQueue(ctx, l, photos, videos, told, d.cfg.WorkerCount(), log)
-	if err == nil && told == nil {
-		err = forgetNotices(ctx, l) // the queue is this daemon's alone
+	q, err := openQueue(ctx, l, photos, videos, told, m, d.cfg.WorkerCount(), log)
+	if err == nil && told == nil && (m == nil || m.daemon) {
+		err = forgetNotices(ctx, l) // no other daemon has this queue
 	}
 	return q, err
 }
@@ -262,6 +278,9 @@ func (d *Daemon) takes(name string) bool {
 
 // stop drains the workers, cancels those that take too long, and waits.
 func (d *Daemon) stop(ctx context.Context, q *queue) error {
+	if !q.works {
+		return nil
+	}
 	drain, cancel := context.WithTimeout(ctx, d.deps.Drain)
 	defer cancel()
 	if q.client.Stop(drain) == nil {

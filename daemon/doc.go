@@ -50,9 +50,21 @@
 //	reload.go         a changed configuration
 //	ledger_damage.go  a damaged database is moved aside and rebuilt
 //
+// With queue.url, ledger and queue lie in PostgreSQL, and [RunWorker] works for
+// the daemon on other machines:
+//
+//	database.go        what the ledger needs because it has two databases
+//	postgres.go        the connection, the tables and their versions
+//	postgres_driver.go River in the ledger's transactions; fetching from several queues
+//	cluster.go         who may take what, and the storage that all see
+//	cluster_run.go     the daemon as the head of a cluster, and the worker
+//	cluster_list.go    who there is
+//	member.go          signs of life; taking over what the silent had in work
+//	held.go            the jobs in work, and that only they are noted
+//
 // One process at a time owns a state folder, by a lock on a file in it. The
-// folder holds one SQLite database with the ledger and River's tables; one
-// connection writes it, so that transactions of both are the same.
+// folder holds one SQLite database with the ledger and River's tables, unless
+// they are shared; one connection writes it, so that transactions of both are the same.
 //
 // The ledger is what makes work happen once. A file is known by its path, size
 // and modification time: an unchanged file that is done or has failed is never

@@ -187,8 +187,8 @@ func TestJobTimeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.roots = roots
-	q, err := openQueue(t.Context(), l, w, nil, nil, 1, w.log)
+	w.roots = func() []root { return roots }
+	q, err := openQueue(t.Context(), l, w, nil, nil, nil, 1, w.log)
 	if err != nil {
 		t.Fatal(err)
 	}

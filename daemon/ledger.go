@@ -82,6 +82,9 @@ ALTER TABLE files ADD COLUMN original    TEXT NOT NULL DEFAULT ''
 	CHECK (original IN ('', 'due', 'moving', 'deleting', 'moved', 'deleted', 'kept'));
 ALTER TABLE files ADD COLUMN original_to TEXT NOT NULL DEFAULT '';
 CREATE INDEX files_original ON files (id) WHERE original IN ('due', 'moving', 'deleting');
+`, `
+-- River's queue of its segments, "" = they go where all jobs do.
+ALTER TABLE videos ADD COLUMN lane TEXT NOT NULL DEFAULT '';
 `}
 
 // State is where a file stands. It goes from queued to running and on to done
@@ -132,8 +135,13 @@ type Record struct {
 // called from several goroutines.
 type Ledger struct {
 	db   *sql.DB
-	lock *os.File
-	dir  string // the state folder, absolute
+	lock *os.File // nil = nobody else needs to be kept out
+	dir  string   // the state folder, absolute
+	root string   // holds the work folders; the state folder unless shared
+
+	shared *postgres // nil = the database is SQLite, and this machine's alone
+	guard  *sql.Conn // holds the lock of a cluster's daemon
+	paths  pathMap   // of a machine that sees the cluster's storage elsewhere
 
 	// ended is called in the transaction in which a file ends; nil = nobody is told.
 	ended func(ctx context.Context, tx *sql.Tx, id int64) error
@@ -158,7 +166,7 @@ func OpenLedger(ctx context.Context, dir string) (*Ledger, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, databaseName)
-	l := &Ledger{lock: lock, dir: dir}
+	l := &Ledger{lock: lock, dir: dir, root: dir}
 	if l.db, err = openDatabase(ctx, file); isDamaged(err) {
 		var moved error
 		if l.aside, moved = moveAside(file); moved == nil {
@@ -196,7 +204,7 @@ func migrateLedger(ctx context.Context, db *sql.DB) error {
 	if version == len(schemas) {
 		return nil
 	}
-	return inTx(ctx, db, func(tx *sql.Tx) error {
+	return (&Ledger{db: db}).inTx(ctx, func(tx *sql.Tx) error {
 		for _, schema := range schemas[version:] {
 			if _, err := tx.ExecContext(ctx, schema); err != nil {
 				return err
@@ -209,38 +217,34 @@ func migrateLedger(ctx context.Context, db *sql.DB) error {
 
 // Close closes the database and gives up the lock. It may be called again.
 func (l *Ledger) Close() error {
-	if l.lock == nil {
-		return nil
+	var err error
+	if l.guard != nil {
+		err = l.guard.Close()
+		l.guard = nil
 	}
-	err := errors.Join(l.db.Close(), l.lock.Close())
-	l.lock = nil
+	err = errors.Join(err, l.db.Close())
+	if l.shared != nil {
+		l.shared.pool.Close()
+	}
+	if l.lock != nil {
+		err = errors.Join(err, l.lock.Close())
+		l.lock = nil
+	}
 	return err
-}
-
-// inTx runs f in a transaction and commits if it returns nil.
-func inTx(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := f(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return tx.Commit()
 }
 
 const recordColumns = `id, dir, name, size, mtime_ns, out, state, reason, report,
 	attempts, crashes, completed, queued_ms, started_ms, finished_ms, content, settings, done_content, done_settings`
 
 // scanRecord reads the columns of a record, and those that were asked for behind them.
-func scanRecord(row interface{ Scan(...any) error }, more ...any) (Record, error) {
+func (l *Ledger) scanRecord(row interface{ Scan(...any) error }, more ...any) (Record, error) {
 	var r Record
 	var dir, name string
 	var queued, started, finished int64
 	err := row.Scan(append([]any{&r.ID, &dir, &name, &r.Version.Size, &r.Version.MtimeNS, &r.Out, &r.State, &r.Reason,
 		(*[]byte)(&r.Report), &r.Attempts, &r.Crashes, &r.Completed, &queued, &started, &finished,
 		&r.Content, &r.Settings, &r.DoneContent, &r.DoneSettings}, more...)...)
-	r.Path = filepath.Join(dir, name)
+	r.Path, r.Out = l.paths.local(filepath.Join(dir, name)), l.paths.local(r.Out)
 	r.Queued, r.Started, r.Finished = fromMillis(queued), fromMillis(started), fromMillis(finished)
 	return r, err
 }
@@ -256,7 +260,7 @@ func now() int64 { return time.Now().UnixMilli() }
 
 // Lookup returns what is known of a file by its absolute path.
 func (l *Ledger) Lookup(ctx context.Context, path string) (Record, bool, error) {
-	return lookup(ctx, l.db, path)
+	return l.lookup(ctx, l.db, path)
 }
 
 // querier is a database or a transaction.
@@ -264,9 +268,14 @@ type querier interface {
 	QueryRowContext(context.Context, string, ...any) *sql.Row
 }
 
-func lookup(ctx context.Context, db querier, path string) (Record, bool, error) {
-	dir, name := split(path)
-	r, err := scanRecord(db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE dir = ? AND name = ?", dir, name))
+// rowser is a database or a transaction.
+type rowser interface {
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+}
+
+func (l *Ledger) lookup(ctx context.Context, db querier, path string) (Record, bool, error) {
+	dir, name := split(string(l.paths.shared(path)))
+	r, err := l.scanRecord(db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE dir = $1 AND name = $2", pathText(dir), pathText(name)))
 	return found(r, err, "look up "+path)
 }
 
@@ -274,11 +283,11 @@ func split(path string) (dir, name string) { return filepath.Dir(path), filepath
 
 // byID is Lookup for the number that a queued job carries.
 func (l *Ledger) byID(ctx context.Context, id int64) (Record, bool, error) {
-	return byID(ctx, l.db, id)
+	return l.recordByID(ctx, l.db, id)
 }
 
-func byID(ctx context.Context, db querier, id int64) (Record, bool, error) {
-	r, err := scanRecord(db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE id = ?", id))
+func (l *Ledger) recordByID(ctx context.Context, db querier, id int64) (Record, bool, error) {
+	r, err := l.scanRecord(db.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM files WHERE id = $1", id))
 	return found(r, err, fmt.Sprintf("look up file %d", id))
 }
 
@@ -294,7 +303,7 @@ func found(r Record, err error, what string) (Record, bool, error) {
 
 // versions returns the recorded version of every file of one folder.
 func (l *Ledger) versions(ctx context.Context, dir string) (map[string]Version, error) {
-	rows, err := l.db.QueryContext(ctx, "SELECT name, size, mtime_ns FROM files WHERE dir = ?", dir)
+	rows, err := l.db.QueryContext(ctx, "SELECT name, size, mtime_ns FROM files WHERE dir = $1", pathText(dir))
 	if err != nil {
 		return nil, fmt.Errorf("ledger: list %s: %w", dir, err)
 	}

@@ -109,7 +109,7 @@ func (l *Ledger) rebuild(ctx context.Context, roots []root, takes func(name stri
 func (l *Ledger) rebuildRoot(ctx context.Context, r root, takes func(name string) bool) (n int, err error) {
 	var batch []foundFile
 	note := func() error {
-		err := inTx(ctx, l.db, func(tx *sql.Tx) error { return insertDone(ctx, tx, batch) })
+		err := l.inTx(ctx, func(tx *sql.Tx) error { return insertDone(ctx, tx, batch) })
 		n += len(batch)
 		batch = batch[:0]
 		return err
@@ -171,8 +171,8 @@ func (r root) outputOf(path string, in fs.FileInfo) bool {
 func insertDone(ctx context.Context, tx *sql.Tx, files []foundFile) error {
 	for _, f := range files {
 		dir, name := split(f.path)
-		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO files (dir, name, size, mtime_ns, state, reason, queued_ms, finished_ms)
-			VALUES (?, ?, ?, ?, 'done', ?, ?, ?)`, dir, name, f.version.Size, f.version.MtimeNS, rebuiltReason, now(), now())
+		_, err := tx.ExecContext(ctx, `INSERT INTO files (dir, name, size, mtime_ns, state, reason, queued_ms, finished_ms)
+			VALUES ($1, $2, $3, $4, 'done', $5, $6, $7) ON CONFLICT DO NOTHING`, pathText(dir), pathText(name), f.version.Size, f.version.MtimeNS, rebuiltReason, now(), now())
 		if err != nil {
 			return fmt.Errorf("note %s: %w", f.path, err)
 		}

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"restored/config"
+	"restored/daemon/pgtest"
 	"restored/daemon/web"
 )
 
@@ -31,7 +32,12 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		for _, f := range server.cleanup {
+			f()
+		}
+		os.Exit(code)
+	}))
 }
 
 // site is a folder with in, out and state, and the configuration for them.
@@ -67,8 +73,36 @@ func siteAt(t testing.TB, dir string) *site {
 	if err := os.MkdirAll(s.in, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if os.Getenv(onPostgres) != "" {
+		s.cfg.Queue.URL = postgresOf(t).Database(t)
+	}
 	return s
 }
+
+// onPostgres, set, has the tests use PostgreSQL instead of SQLite. Those that
+// look into SQLite fail then.
+const onPostgres = "DAEMON_TEST_POSTGRES"
+
+// postgresOf is one server for all tests.
+func postgresOf(t testing.TB) *pgtest.Server {
+	server.Do(func() { server.Server = pgtest.Start(forAll{t}) })
+	if server.Server == nil {
+		t.Fatal("PostgreSQL didn't start")
+	}
+	return server.Server
+}
+
+var server struct {
+	sync.Once
+	*pgtest.Server
+	cleanup []func()
+}
+
+// forAll is a test whose end is that of all.
+type forAll struct{ testing.TB }
+
+// Cleanup is called by TestMain.
+func (forAll) Cleanup(f func()) { server.cleanup = append(server.cleanup, f) }
 
 func siteConfig(dir string) config.Config {
 	cfg := config.Default()
@@ -200,7 +234,7 @@ func (s *site) records() map[string]Record {
 	defer rows.Close()
 	all := map[string]Record{}
 	for rows.Next() {
-		r, err := scanRecord(rows)
+		r, err := l.scanRecord(rows)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -215,6 +249,17 @@ func (s *site) records() map[string]Record {
 
 func (s *site) ledger() *Ledger {
 	s.t.Helper()
+	if s.cfg.Queue.URL != "" {
+		l, err := openShared(context.Background(), s.cfg.Queue.URL, time.Minute, slog.New(slog.DiscardHandler))
+		if err == nil {
+			l.dir, l.root = s.cfg.State, s.cfg.State
+			err = l.migrateShared(context.Background(), "", slog.New(slog.DiscardHandler))
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return l
+	}
 	l, err := OpenLedger(context.Background(), s.cfg.State)
 	if err != nil {
 		s.t.Fatal(err)
@@ -225,6 +270,13 @@ func (s *site) ledger() *Ledger {
 // beside opens the database beside a running daemon.
 func (s *site) beside() *sql.DB {
 	s.t.Helper()
+	if s.cfg.Queue.URL != "" {
+		db, err := sql.Open("pgx", s.cfg.Queue.URL)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return db
+	}
 	db, err := sql.Open("sqlite", dsn(filepath.Join(s.cfg.State, databaseName)))
 	if err != nil {
 		s.t.Fatal(err)

@@ -68,6 +68,7 @@ func (noticeArgs) Kind() string { return "notice" }
 // notes the end: an end of which nobody hears, or a notice of an end that never
 // was, there is not.
 type notices struct {
+	ledger *Ledger
 	cfg    config.Notify
 	client *river.Client[*sql.Tx]
 	log    *slog.Logger
@@ -100,7 +101,7 @@ func notifies(cfg config.Notify) bool {
 
 // add makes the notices of a file that has just ended.
 func (n *notices) add(ctx context.Context, tx *sql.Tx, id int64) error {
-	rec, ok, err := byID(ctx, tx, id)
+	rec, ok, err := n.ledger.recordByID(ctx, tx, id)
 	if err != nil || !ok {
 		return err
 	}
@@ -134,7 +135,7 @@ func (n *notices) add(ctx context.Context, tx *sql.Tx, id int64) error {
 // noticesWaiting counts those that are still to be told.
 func noticesWaiting(ctx context.Context, db querier) (n int, err error) {
 	err = db.QueryRowContext(ctx, `SELECT count(*) FROM river_job
-		WHERE state IN ('available', 'running', 'retryable', 'scheduled') AND queue = ?`, noticeQueue).Scan(&n)
+		WHERE state IN ('available', 'running', 'retryable', 'scheduled') AND queue = $1`, noticeQueue).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("notices: %w", err)
 	}
@@ -145,7 +146,7 @@ func noticesWaiting(ctx context.Context, db querier) (n int, err error) {
 // told any more.
 func forgetNotices(ctx context.Context, l *Ledger) error {
 	_, err := l.db.ExecContext(ctx, `DELETE FROM river_job
-		WHERE state IN ('available', 'running', 'retryable', 'scheduled') AND queue = ?`, noticeQueue)
+		WHERE state IN ('available', 'running', 'retryable', 'scheduled') AND queue = $1`, noticeQueue)
 	if err != nil {
 		return fmt.Errorf("notices: %w", err)
 	}
@@ -207,7 +208,7 @@ func (w *noticeWorker) Work(ctx context.Context, job *river.Job[noticeArgs]) err
 }
 
 func (w *noticeWorker) complete(ctx context.Context, job *river.Job[noticeArgs]) error {
-	return inTx(ctx, w.ledger.db, func(tx *sql.Tx) error {
+	return w.ledger.inTx(ctx, func(tx *sql.Tx) error {
 		_, err := river.JobCompleteTx[*riversqlite.Driver](ctx, tx, job)
 		return err
 	})

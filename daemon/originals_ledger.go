@@ -35,14 +35,14 @@ func mark(ctx context.Context, tx *sql.Tx, roots []root, rec Record) error {
 	if !ok || r.originals == "keep" {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE files SET original = ? WHERE id = ? AND state = 'done' AND out <> ''", originalDue, rec.ID)
+	_, err := tx.ExecContext(ctx, "UPDATE files SET original = $1 WHERE id = $2 AND state = 'done' AND out <> ''", originalDue, rec.ID)
 	return err
 }
 
 // marked lists files whose originals are to be moved or deleted, from a number on.
 func (l *Ledger) marked(ctx context.Context, after int64) ([]marked, error) {
 	rows, err := l.db.QueryContext(ctx, "SELECT "+recordColumns+`, original, original_to, out_size, out_mtime_ns FROM files
-		WHERE original IN ('due', 'moving', 'deleting') AND state = 'done' AND id > ? ORDER BY id LIMIT ?`, after, originalsPage)
+		WHERE original IN ('due', 'moving', 'deleting') AND state = 'done' AND id > $1 ORDER BY id LIMIT $2`, after, originalsPage)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (l *Ledger) marked(ctx context.Context, after int64) ([]marked, error) {
 	var page []marked
 	for rows.Next() {
 		var m marked
-		if m.Record, err = scanRecord(rows, &m.original, &m.to, &m.outSize, &m.outMtime); err != nil {
+		if m.Record, err = l.scanRecord(rows, &m.original, &m.to, &m.outSize, &m.outMtime); err != nil {
 			return nil, err
 		}
 		page = append(page, m)
@@ -62,10 +62,10 @@ func (l *Ledger) marked(ctx context.Context, after int64) ([]marked, error) {
 // *errUnread if the file has been queued anew meanwhile. Of one that has gone no
 // version is known any more, so that it is taken as new where it turns up again.
 func (l *Ledger) noteOriginal(ctx context.Context, m marked, what, to, reason string) error {
-	res, err := l.db.ExecContext(ctx, `UPDATE files SET original = ?1, original_to = ?2, reason = ?3,
-		size = iif(?1 IN ('moved', 'deleted'), -1, size)
-		WHERE id = ?4 AND state = 'done' AND size = ?5 AND mtime_ns = ?6 AND original IN ('due', 'moving', 'deleting')`,
-		what, to, shorten(reason), m.ID, m.Version.Size, m.Version.MtimeNS)
+	res, err := l.db.ExecContext(ctx, `UPDATE files SET original = $1, original_to = $2, reason = $3,
+		size = CASE WHEN $1 IN ('moved', 'deleted') THEN -1 ELSE size END
+		WHERE id = $4 AND state = 'done' AND size = $5 AND mtime_ns = $6 AND original IN ('due', 'moving', 'deleting')`,
+		what, pathText(to), shorten(reason), m.ID, m.Version.Size, m.Version.MtimeNS)
 	if err != nil {
 		return Transient(fmt.Errorf("ledger: original %s of file %d: %w", what, m.ID, err))
 	}

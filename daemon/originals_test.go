@@ -45,7 +45,7 @@ func (s *site) original(name string) (what, reason string) {
 		s.t.Fatal(err)
 	}
 	dir, base := split(path)
-	err = db.QueryRow("SELECT original, reason FROM files WHERE dir = ? AND name = ?", dir, base).Scan(&what, &reason)
+	err = db.QueryRow("SELECT original, reason FROM files WHERE dir = $1 AND name = $2", dir, base).Scan(&what, &reason)
 	if err != nil {
 		return "", err.Error()
 	}
@@ -365,7 +365,7 @@ func TestOriginalsAfterAStranger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ledger.db.Exec("UPDATE files SET original = 'due' WHERE id = ?", rec.ID); err != nil {
+		if _, err := ledger.db.Exec("UPDATE files SET original = 'due' WHERE id = $1", rec.ID); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -67,6 +67,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 	}{
 		{"GET", "/v1/about", "/v1/about", 200, ""},
 		{"GET", "/v1/queue", "/v1/queue", 200, ""},
+		{"GET", "/v1/workers", "/v1/workers", 200, ""},
 		{"POST", "/v1/queue/pause", "/v1/queue/pause", 200, ""},
 		{"POST", "/v1/folders/{folder}/files", s.uploadPath("b.jpg"), 201, "x"},
 		{"POST", "/v1/folders/{folder}/files", s.uploadPath("b.jpg"), 409, "x"},
@@ -117,5 +118,16 @@ func TestOpenAPIAnswers(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("event: %v", err)
+	}
+	data, err = json.Marshal(WorkerList{[]WorkerInfo{{Role: "worker", Queues: []string{"photo_1"}, Differs: true}}})
+	value = nil
+	if err == nil {
+		err = json.Unmarshal(data, &value)
+	}
+	if err == nil {
+		err = doc.Components.Schemas["WorkerList"].Value.VisitJSON(value)
+	}
+	if err != nil {
+		t.Errorf("workers: %v", err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/riverqueue/river/rivertype"
@@ -64,12 +66,12 @@ var openStates = []rivertype.JobState{
 	rivertype.JobStateRetryable, rivertype.JobStateScheduled,
 }
 
-// insertOpts makes a photo's open job the only one.
-func insertOpts() *river.InsertOpts { return uniqueOpts(priorityPhoto) }
-
 // queue is River on the ledger's database.
 type queue struct {
 	ledger  *Ledger
+	lanes   lanes   // zero: all jobs go to River's default queue
+	member  *member // nil = the ledger isn't shared, or nothing is worked on
+	works   bool    // the client fetches
 	client  *river.Client[*sql.Tx]
 	isVideo func(name string) bool // nil = no videos
 	runner  *videoRunner           // nil = no videos, or nothing is worked on
@@ -79,12 +81,14 @@ type queue struct {
 }
 
 // openQueue brings River's tables up to date and makes its client; nothing
-// runs before client.Start. Without videos, v is nil; without notices, n.
-func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, n *noticeWorker, workers int, log *slog.Logger) (*queue, error) {
-	driver := riversqlite.New(l.db)
-	log = slog.New(atLeast{log.Handler(), slog.LevelWarn})
-	if err := migrateQueue(ctx, driver, log); err != nil {
-		return nil, fmt.Errorf("queue: %w", err)
+// runs before start. Without videos, v is nil; without notices, n; where the
+// ledger isn't shared, m.
+func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, n *noticeWorker, m *member, workers int, log *slog.Logger) (*queue, error) {
+	log = quiet(log)
+	if l.shared == nil { // else a migration of its own has done it
+		if err := migrateQueue(ctx, riversqlite.New(l.db), log); err != nil {
+			return nil, fmt.Errorf("queue: %w", err)
+		}
 	}
 	registered := river.NewWorkers()
 	err := river.AddWorkerSafely(registered, w)
@@ -96,12 +100,14 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, n *not
 	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}}
 	if n != nil {
 		err = errors.Join(err, river.AddWorkerSafely(registered, n))
+	}
+	if n != nil && (m == nil || m.daemon) { // workers only note what is to be told
 		queues[noticeQueue] = river.QueueConfig{MaxWorkers: noticeWorkers, FetchPollInterval: noticePoll}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
-	client, err := river.NewClient(driver, &river.Config{
+	cfg := &river.Config{
 		Logger:                      log,
 		Workers:                     registered,
 		Queues:                      queues,
@@ -114,22 +120,55 @@ func openQueue(ctx context.Context, l *Ledger, w *worker, v *videoWorker, n *not
 		CompletedJobRetentionPeriod: finishedRetention,
 		CancelledJobRetentionPeriod: finishedRetention,
 		DiscardedJobRetentionPeriod: finishedRetention,
-	})
-	if err != nil {
+	}
+	q := &queue{ledger: l, photos: &w.active, works: true}
+	if m != nil {
+		if len(m.taken) == 0 {
+			delete(queues, river.QueueDefault)
+		}
+		q.lanes, q.member, q.works = m.lanes, m, len(queues) > 0
+		cfg.ID, cfg.Middleware = m.id, []rivertype.Middleware{m.held}
+		if !q.works {
+			cfg.Queues = nil
+		}
+	}
+	if q.client, err = newClient(l, m, cfg); err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
 	if n != nil {
-		l.ended = (&notices{n.cfg, client, n.log}).add
+		l.ended = (&notices{l, n.cfg, q.client, n.log}).add
 	}
-	q := &queue{ledger: l, client: client, photos: &w.active}
 	if v != nil {
 		q.isVideo, q.runner = v.isVideo, v.videoRunner
 	}
 	return q, nil
 }
 
+// newClient makes River's client on the ledger's database.
+func newClient(l *Ledger, m *member, cfg *river.Config) (*river.Client[*sql.Tx], error) {
+	if l.shared == nil {
+		return river.NewClient(riversqlite.New(l.db), cfg)
+	}
+	driver := &sharedDriver{Driver: riverpgxv5.New(l.shared.pool), postgres: l.shared}
+	if m != nil {
+		driver.fetch = &fetcher{m.taken, m.holds}
+	}
+	return river.NewClient[*sql.Tx](driver, cfg)
+}
+
+// start begins to work, where anything is taken.
+func (q *queue) start(ctx context.Context) error {
+	if !q.works {
+		return nil
+	}
+	if err := q.client.Start(ctx); err != nil {
+		return fmt.Errorf("queue: start: %w", err)
+	}
+	return nil
+}
+
 // migrateQueue brings River's tables up to date.
-func migrateQueue(ctx context.Context, driver *riversqlite.Driver, log *slog.Logger) error {
+func migrateQueue[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], log *slog.Logger) error {
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: log})
 	if err == nil {
 		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
@@ -154,10 +193,10 @@ func (f foundFile) args(id int64) photoArgs {
 // It returns those that have to wait because an earlier version is in work.
 func (q *queue) enqueue(ctx context.Context, files []foundFile) (busy []foundFile, err error) {
 	var stale []int64 // runs whose work is of no use any more
-	err = inTx(ctx, q.ledger.db, func(tx *sql.Tx) error {
+	err = q.ledger.inTx(ctx, func(tx *sql.Tx) error {
 		var fresh []river.InsertManyParams
 		for _, f := range files {
-			rec, known, err := lookup(ctx, tx, f.path)
+			rec, known, err := q.ledger.lookup(ctx, tx, f.path)
 			switch {
 			case err != nil:
 				return err
@@ -200,9 +239,9 @@ func (q *queue) enqueue(ctx context.Context, files []foundFile) (busy []foundFil
 // job is the first job of a file.
 func (q *queue) job(f foundFile, id int64) river.InsertManyParams {
 	if q.takesVideo(f.path) {
-		return river.InsertManyParams{Args: f.videoArgs(id), InsertOpts: uniqueOpts(priorityAnalyse)}
+		return river.InsertManyParams{Args: f.videoArgs(id), InsertOpts: uniqueOpts(priorityAnalyse, q.lanes.plan)}
 	}
-	return river.InsertManyParams{Args: f.args(id), InsertOpts: insertOpts()}
+	return river.InsertManyParams{Args: f.args(id), InsertOpts: uniqueOpts(priorityPhoto, q.lanes.photo)}
 }
 
 func (q *queue) takesVideo(path string) bool {
@@ -223,7 +262,7 @@ func (q *queue) photoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundF
 	if rec.State == Running {
 		return false, nil
 	}
-	res, err := q.client.InsertTx(ctx, tx, f.args(rec.ID), insertOpts())
+	res, err := q.client.InsertTx(ctx, tx, f.args(rec.ID), uniqueOpts(priorityPhoto, q.lanes.photo))
 	if err != nil {
 		return false, fmt.Errorf("queue %s: %w", f.path, err)
 	}
@@ -239,90 +278,6 @@ func (q *queue) photoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundF
 		}
 	}
 	return true, renew(ctx, tx, rec.ID, f.version)
-}
-
-// recover puts what the last process left in work back into the queue, and
-// gives a job to every queued file that has none. The caller holds the lock on
-// the state folder, so nobody else's jobs are in this database.
-func (q *queue) recover(ctx context.Context) (int, error) {
-	list, err := q.ledger.recoverRunning(ctx)
-	if err != nil {
-		return 0, err
-	}
-	err = inTx(ctx, q.ledger.db, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE river_job SET state = 'available', attempt = max(attempt - 1, 0),
-			scheduled_at = datetime('now', 'subsec') WHERE state = 'running'`)
-		if err != nil {
-			return err
-		}
-		// A file that was in work at two ends of the process comes last.
-		for _, f := range list {
-			if f.crashes < 2 {
-				continue
-			}
-			_, err := tx.ExecContext(ctx, `UPDATE river_job SET priority = ? WHERE state = 'available'
-				AND json_extract(args, '$.file') = ?`, priorityLast, f.id)
-			if err != nil {
-				return err
-			}
-		}
-		if err := q.recoverVideos(ctx, tx); err != nil {
-			return err
-		}
-		if err := recoverClock(ctx, tx); err != nil {
-			return err
-		}
-		return q.adopt(ctx, tx)
-	})
-	if err == nil {
-		err = q.ledger.sweepWork(ctx)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("queue: recover: %w", err)
-	}
-	return len(list), nil
-}
-
-// farAhead is farther than any wait for another try.
-const farAhead = "+3 hours"
-
-// recoverClock has jobs done that a clock which was ahead has put into the
-// future.
-func recoverClock(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `UPDATE river_job SET scheduled_at = datetime('now', 'subsec')
-		WHERE state = 'available' AND scheduled_at > datetime('now', 'subsec')
-		OR state IN ('retryable', 'scheduled') AND scheduled_at > datetime('now', 'subsec', ?)`, farAhead)
-	return err
-}
-
-// adopt makes a job for each queued file that has none.
-func (q *queue) adopt(ctx context.Context, tx *sql.Tx) error {
-	rows, err := tx.QueryContext(ctx, "SELECT "+recordColumns+` FROM files WHERE state = 'queued' AND id NOT IN (
-		SELECT json_extract(args, '$.file') FROM river_job
-		WHERE state IN ('available', 'pending', 'running', 'retryable', 'scheduled'))`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var orphans []Record
-	for rows.Next() {
-		r, err := scanRecord(rows)
-		if err != nil {
-			return err
-		}
-		orphans = append(orphans, r)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	for _, r := range orphans {
-		job := q.job(foundFile{r.Path, r.Version}, r.ID)
-		_, err := q.client.InsertTx(ctx, tx, job.Args, job.InsertOpts)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // atLeast passes only the log records of a level and above.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -50,37 +51,52 @@ func (p *photosInWork) of(id int64) context.CancelCauseFunc {
 	return p.jobs[id].stop
 }
 
-// busy tells whether this process works on a file, whose run is 0 where it is
-// no video in work.
-func (q *queue) busy(id, run int64) bool {
+// busy tells whether anybody works on a file, whose run is 0 where it is no
+// video in work: this process, or any of the cluster.
+func (q *queue) busy(ctx context.Context, db rowser, id, run int64) (bool, error) {
+	if q.ledger.shared != nil {
+		_, running, err := jobsOpen(ctx, db, id)
+		return running, err
+	}
+	return q.busyHere(id, run), nil
+}
+
+func (q *queue) busyHere(id, run int64) bool {
 	return q.photos != nil && q.photos.of(id) != nil || q.runner != nil && run != 0 && len(q.runner.active.of(run)) > 0
 }
 
-// stopWork cancels what this process does with a file.
-func (q *queue) stopWork(id, run int64) {
+// stopWork cancels what this process, or another of the cluster, does with a file.
+func (q *queue) stopWork(ctx context.Context, id, run int64) error {
+	if q.ledger.shared != nil {
+		return q.ledger.inTx(ctx, func(tx *sql.Tx) error { return cancelJobs(ctx, q.client, tx, id, 0) })
+	}
 	if q.runner != nil {
 		q.runner.active.stop(run, errCancelled)
 	}
 	if q.photos == nil {
-		return
+		return nil
 	}
 	if stop := q.photos.of(id); stop != nil {
 		stop(errCancelled)
 	}
+	return nil
 }
 
-// idle waits until this process doesn't work on a file any more.
+// idle waits until nobody works on a file any more.
 func (q *queue) idle(ctx context.Context, id, run int64) error {
 	tick := time.NewTicker(idlePoll)
 	defer tick.Stop()
-	for q.busy(id, run) {
+	for {
+		busy, err := q.busy(ctx, q.ledger.db, id, run)
+		if err != nil || !busy {
+			return err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
 // discard removes the work folder of a run, at the latest at the next start; 0
@@ -103,7 +119,7 @@ func (q *queue) pause(ctx context.Context) error {
 		return err
 	}
 	var seen <-chan *river.Event
-	if q.photos != nil { // this process works
+	if q.photos != nil && q.ledger.shared == nil { // this process works, and no other
 		events, cancel := q.client.Subscribe(river.EventKindQueuePaused)
 		defer cancel()
 		seen = events
@@ -149,12 +165,16 @@ func (q *queue) paused(ctx context.Context) (bool, error) {
 // nextTry is when a file that waits is tried again; nil = as soon as it is its
 // turn.
 func (q *queue) nextTry(ctx context.Context, id int64) (*time.Time, error) {
-	var seconds *int64
-	err := q.ledger.db.QueryRowContext(ctx, `SELECT min(unixepoch(scheduled_at)) FROM river_job
-		WHERE state IN ('retryable', 'scheduled') AND json_extract(args, '$.file') = ?`, id).Scan(&seconds)
-	if err != nil || seconds == nil {
+	seconds := "unixepoch(scheduled_at)"
+	if q.ledger.shared != nil {
+		seconds = "CAST(extract(epoch FROM scheduled_at) AS BIGINT)"
+	}
+	var first *int64
+	err := q.ledger.db.QueryRowContext(ctx, "SELECT min("+seconds+`) FROM river_job
+		WHERE state IN ('retryable', 'scheduled') AND CAST(args ->> 'file' AS BIGINT) = $1`, id).Scan(&first)
+	if err != nil || first == nil {
 		return nil, err
 	}
-	at := time.Unix(*seconds, 0)
+	at := time.Unix(*first, 0)
 	return &at, nil
 }

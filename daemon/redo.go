@@ -28,7 +28,7 @@ func (l *Ledger) Stale(ctx context.Context, settings func(path string) string) (
 func (l *Ledger) redo(ctx context.Context, settings func(path string) string) (int, error) {
 	n := 0
 	err := l.eachStale(ctx, settings, func(stale []Record) error {
-		return inTx(ctx, l.db, func(tx *sql.Tx) error {
+		return l.inTx(ctx, func(tx *sql.Tx) error {
 			for _, rec := range stale {
 				info, err := os.Lstat(rec.Path)
 				if err != nil || versionOf(info) != rec.Version {
@@ -72,14 +72,14 @@ func (l *Ledger) eachStale(ctx context.Context, settings func(path string) strin
 }
 
 func (l *Ledger) donePage(ctx context.Context, after int64) ([]Record, error) {
-	rows, err := l.db.QueryContext(ctx, "SELECT "+recordColumns+" FROM files WHERE state = 'done' AND id > ? ORDER BY id LIMIT ?", after, redoPage)
+	rows, err := l.db.QueryContext(ctx, "SELECT "+recordColumns+" FROM files WHERE state = 'done' AND id > $1 ORDER BY id LIMIT $2", after, redoPage)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var page []Record
 	for rows.Next() {
-		rec, err := scanRecord(rows)
+		rec, err := l.scanRecord(rows)
 		if err != nil {
 			return nil, err
 		}

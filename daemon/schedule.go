@@ -36,7 +36,7 @@ func (s schedule) wait() (time.Duration, string) {
 // wake has all work that waits looked at now: the schedule may be another one
 // than when it was told to wait.
 func (q *queue) wake(ctx context.Context) error {
-	_, err := q.ledger.db.ExecContext(ctx, "UPDATE river_job SET scheduled_at = datetime('now', 'subsec') WHERE state = 'scheduled'")
+	_, err := q.ledger.db.ExecContext(ctx, "UPDATE river_job SET scheduled_at = "+q.ledger.sqlNow()+" WHERE state = 'scheduled'")
 	if err != nil {
 		return fmt.Errorf("queue: wake: %w", err)
 	}

@@ -13,6 +13,8 @@ type activity struct {
 	metrics *metrics
 	begun   atomic.Int64 // jobs that River has handed over, also those that go back at once
 
+	frames, faces atomic.Int64 // that all steps have told
+
 	mu   sync.Mutex
 	runs map[int64]*activeRun
 }
@@ -26,10 +28,10 @@ type activeRun struct {
 
 // pulse is the life of one step: what it told last, and when.
 type pulse struct {
+	of    *activity
 	st    step
 	began time.Time
 	stop  context.CancelCauseFunc
-	count *metrics
 
 	mu   sync.Mutex
 	last time.Time
@@ -40,7 +42,9 @@ type pulse struct {
 func (p *pulse) tell(told Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.count.through(p.st.video.stage, told.Frames-p.told.Frames)
+	p.of.frames.Add(max(told.Frames-p.told.Frames, 0))
+	p.of.faces.Add(max(told.Faces-p.told.Faces, 0))
+	p.of.metrics.through(p.st.video.stage, told.Frames-p.told.Frames)
 	p.told, p.last = told, time.Now()
 }
 
@@ -60,7 +64,7 @@ func (p *pulse) revive() { p.tell(Progress{}) }
 func (a *activity) enter(st step, stop context.CancelCauseFunc) *pulse {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := &pulse{st: st, began: time.Now(), last: time.Now(), stop: stop, count: a.metrics}
+	p := &pulse{of: a, st: st, began: time.Now(), last: time.Now(), stop: stop}
 	if a.runs == nil {
 		a.runs = map[int64]*activeRun{}
 	}

@@ -246,7 +246,7 @@ func (s *site) record(name string) Record {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	rec, _, err := lookup(context.Background(), db, path)
+	rec, _, err := (&Ledger{}).lookup(context.Background(), db, path)
 	if err != nil {
 		return Record{} // the daemon is not ready yet
 	}

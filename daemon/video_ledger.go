@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 )
@@ -34,25 +33,27 @@ type videoRow struct {
 	out       string
 	continued bool
 	kept      bool
+	lane      string // River's queue of its segments
 }
 
-const videoColumns = "run, file, size, mtime_ns, stage, segments, frames, work_bytes, out_bytes, out, continued, kept"
+const videoColumns = "run, file, size, mtime_ns, stage, segments, frames, work_bytes, out_bytes, out, continued, kept, lane"
 
-func scanVideo(row interface{ Scan(...any) error }) (videoRow, error) {
+func (l *Ledger) scanVideo(row interface{ Scan(...any) error }) (videoRow, error) {
 	var v videoRow
 	err := row.Scan(&v.run, &v.file, &v.version.Size, &v.version.MtimeNS, &v.stage, &v.segments, &v.frames,
-		&v.workBytes, &v.outBytes, &v.out, &v.continued, &v.kept)
+		&v.workBytes, &v.outBytes, &v.out, &v.continued, &v.kept, &v.lane)
+	v.out = l.paths.local(v.out)
 	return v, err
 }
 
 // videoOf finds the row of a file, videoRun that of a run. A row that is not
 // there is nil.
-func videoOf(ctx context.Context, db querier, file int64) (*videoRow, error) {
-	return foundVideo(scanVideo(db.QueryRowContext(ctx, "SELECT "+videoColumns+" FROM videos WHERE file = ?", file)))
+func (l *Ledger) videoOf(ctx context.Context, db querier, file int64) (*videoRow, error) {
+	return foundVideo(l.scanVideo(db.QueryRowContext(ctx, "SELECT "+videoColumns+" FROM videos WHERE file = $1", file)))
 }
 
-func videoRun(ctx context.Context, db querier, run int64) (*videoRow, error) {
-	return foundVideo(scanVideo(db.QueryRowContext(ctx, "SELECT "+videoColumns+" FROM videos WHERE run = ?", run)))
+func (l *Ledger) videoRun(ctx context.Context, db querier, run int64) (*videoRow, error) {
+	return foundVideo(l.scanVideo(db.QueryRowContext(ctx, "SELECT "+videoColumns+" FROM videos WHERE run = $1", run)))
 }
 
 func foundVideo(v videoRow, err error) (*videoRow, error) {
@@ -66,7 +67,7 @@ func foundVideo(v videoRow, err error) (*videoRow, error) {
 }
 
 // videos lists all rows.
-func videos(ctx context.Context, tx *sql.Tx) ([]videoRow, error) {
+func (l *Ledger) videos(ctx context.Context, tx *sql.Tx) ([]videoRow, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT "+videoColumns+" FROM videos ORDER BY run")
 	if err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func videos(ctx context.Context, tx *sql.Tx) ([]videoRow, error) {
 	defer rows.Close()
 	var all []videoRow
 	for rows.Next() {
-		v, err := scanVideo(rows)
+		v, err := l.scanVideo(rows)
 		if err != nil {
 			return nil, err
 		}
@@ -85,14 +86,14 @@ func videos(ctx context.Context, tx *sql.Tx) ([]videoRow, error) {
 
 // workDir is the folder of a run.
 func (l *Ledger) workDir(run int64) string {
-	return filepath.Join(l.dir, workName, strconv.FormatInt(run, 10))
+	return filepath.Join(l.root, workName, strconv.FormatInt(run, 10))
 }
 
 // openVideo finds the row of a queued file, or makes it with the stage plan.
 // Another version's row gives way; stale is its run, or 0.
 func (l *Ledger) openVideo(ctx context.Context, rec Record) (v *videoRow, stale int64, err error) {
-	err = inTx(ctx, l.db, func(tx *sql.Tx) error {
-		if v, err = videoOf(ctx, tx, rec.ID); err != nil {
+	err = l.inTx(ctx, func(tx *sql.Tx) error {
+		if v, err = l.videoOf(ctx, tx, rec.ID); err != nil {
 			return err
 		}
 		if v != nil && v.version == rec.Version && !v.kept {
@@ -104,12 +105,12 @@ func (l *Ledger) openVideo(ctx context.Context, rec Record) (v *videoRow, stale 
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO videos (file, size, mtime_ns, stage) VALUES (?, ?, ?, 'plan')",
+		_, err := tx.ExecContext(ctx, "INSERT INTO videos (file, size, mtime_ns, stage) VALUES ($1, $2, $3, 'plan')",
 			rec.ID, rec.Version.Size, rec.Version.MtimeNS)
 		if err != nil {
 			return err
 		}
-		v, err = videoOf(ctx, tx, rec.ID)
+		v, err = l.videoOf(ctx, tx, rec.ID)
 		return err
 	})
 	if err != nil {
@@ -120,9 +121,9 @@ func (l *Ledger) openVideo(ctx context.Context, rec Record) (v *videoRow, stale 
 
 // forget removes the rows of a run.
 func forget(ctx context.Context, tx *sql.Tx, run int64) error {
-	_, err := tx.ExecContext(ctx, "DELETE FROM segments WHERE run = ?", run)
+	_, err := tx.ExecContext(ctx, "DELETE FROM segments WHERE run = $1", run)
 	if err == nil {
-		_, err = tx.ExecContext(ctx, "DELETE FROM videos WHERE run = ?", run)
+		_, err = tx.ExecContext(ctx, "DELETE FROM videos WHERE run = $1", run)
 	}
 	return err
 }
@@ -130,8 +131,8 @@ func forget(ctx context.Context, tx *sql.Tx, run int64) error {
 // onVideo runs f in a transaction if the step's run is still in work, and is
 // errGone else. What f gets is the row as it is now.
 func (l *Ledger) onVideo(ctx context.Context, st step, what string, f func(tx *sql.Tx, v *videoRow) error) error {
-	err := inTx(ctx, l.db, func(tx *sql.Tx) error {
-		v, err := videoRun(ctx, tx, st.video.run)
+	err := l.inTx(ctx, func(tx *sql.Tx) error {
+		v, err := l.videoRun(ctx, tx, st.video.run)
 		if err != nil {
 			return err
 		}
@@ -150,8 +151,8 @@ func (l *Ledger) onVideo(ctx context.Context, st step, what string, f func(tx *s
 // the step that needed most.
 func (l *Ledger) startStep(ctx context.Context, st step) error {
 	return l.onVideo(ctx, st, "start", func(tx *sql.Tx, _ *videoRow) error {
-		_, err := tx.ExecContext(ctx, `UPDATE files SET state = 'running', reason = '', attempts = max(attempts, ?),
-			started_ms = iif(started_ms = 0, ?, started_ms), finished_ms = 0 WHERE id = ?`, st.try, now(), st.rec.ID)
+		_, err := tx.ExecContext(ctx, `UPDATE files SET state = 'running', reason = '', attempts = CASE WHEN attempts < $1 THEN $1 ELSE attempts END,
+			started_ms = CASE WHEN started_ms = 0 THEN $2 ELSE started_ms END, finished_ms = 0 WHERE id = $3`, st.try, now(), st.rec.ID)
 		return err
 	})
 }
@@ -160,7 +161,7 @@ func (l *Ledger) startStep(ctx context.Context, st step) error {
 // interrupted.
 func (l *Ledger) holdStep(ctx context.Context, st step, reason string) error {
 	return l.onVideo(ctx, st, "put back", func(tx *sql.Tx, _ *videoRow) error {
-		_, err := tx.ExecContext(ctx, "UPDATE files SET state = 'queued', reason = ? WHERE id = ?", shorten(reason), st.rec.ID)
+		_, err := tx.ExecContext(ctx, "UPDATE files SET state = 'queued', reason = $1 WHERE id = $2", shorten(reason), st.rec.ID)
 		return err
 	})
 }
@@ -175,17 +176,17 @@ func (l *Ledger) planned(ctx context.Context, st step, plan VideoPlan, also func
 	}
 	return l.onVideo(ctx, st, "plan", func(tx *sql.Tx, v *videoRow) error {
 		if v.stage == stagePlan {
-			if _, err := claimTx(ctx, tx, v.file, out, st.force, false); err != nil {
+			if _, err := l.claimTx(ctx, tx, v.file, out, st.force, false); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, `UPDATE videos SET stage = 'analyse', segments = ?, frames = ?, work_bytes = ?,
-				out_bytes = ?, out = ? WHERE run = ?`,
-				plan.Segments, plan.Frames, plan.WorkBytes, plan.OutBytes, out, v.run)
+			_, err := tx.ExecContext(ctx, `UPDATE videos SET stage = 'analyse', segments = $1, frames = $2, work_bytes = $3,
+				out_bytes = $4, out = $5, lane = $6 WHERE run = $7`,
+				plan.Segments, plan.Frames, plan.WorkBytes, plan.OutBytes, l.paths.shared(out), st.lane, v.run)
 			if err != nil {
 				return err
 			}
 		}
-		return advance(ctx, tx, v, also)
+		return l.advance(ctx, tx, v, also)
 	})
 }
 
@@ -193,30 +194,31 @@ func (l *Ledger) planned(ctx context.Context, st step, plan VideoPlan, also func
 // analyse → render → join.
 func (l *Ledger) segmentDone(ctx context.Context, st step, told Progress, also func(*sql.Tx, *videoRow) error) error {
 	return l.onVideo(ctx, st, "segment of", func(tx *sql.Tx, v *videoRow) error {
-		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO segments (run, stage, n, frames, faces) VALUES (?, ?, ?, ?, ?)",
+		_, err := tx.ExecContext(ctx, `INSERT INTO segments (run, stage, n, frames, faces) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (run, stage, n) DO UPDATE SET frames = excluded.frames, faces = excluded.faces`,
 			v.run, st.video.stage, st.segment, told.Frames, told.Faces)
 		if err != nil {
 			return err
 		}
 		next := map[stage]stage{stageAnalyse: stageRender, stageRender: stageJoin}[v.stage]
 		if next != "" && v.stage == st.video.stage {
-			_, err = tx.ExecContext(ctx, `UPDATE videos SET stage = ?1 WHERE run = ?2 AND stage = ?3 AND segments =
-				(SELECT count(*) FROM segments WHERE run = ?2 AND stage = ?3)`, next, v.run, v.stage)
+			_, err = tx.ExecContext(ctx, `UPDATE videos SET stage = $1 WHERE run = $2 AND stage = $3 AND segments =
+				(SELECT count(*) FROM segments WHERE run = $2 AND stage = $3)`, next, v.run, v.stage)
 			if err != nil {
 				return err
 			}
 		}
-		return advance(ctx, tx, v, also)
+		return l.advance(ctx, tx, v, also)
 	})
 }
 
 // advance notes that the video has got on, which forgives the crashes so far,
 // and calls also with the row as it is now.
-func advance(ctx context.Context, tx *sql.Tx, v *videoRow, also func(*sql.Tx, *videoRow) error) error {
-	if _, err := tx.ExecContext(ctx, "UPDATE files SET crashes = 0 WHERE id = ?", v.file); err != nil {
+func (l *Ledger) advance(ctx context.Context, tx *sql.Tx, v *videoRow, also func(*sql.Tx, *videoRow) error) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE files SET crashes = 0 WHERE id = $1", v.file); err != nil {
 		return err
 	}
-	v, err := videoRun(ctx, tx, v.run)
+	v, err := l.videoRun(ctx, tx, v.run)
 	if err != nil || also == nil {
 		return err
 	}
@@ -226,7 +228,7 @@ func advance(ctx context.Context, tx *sql.Tx, v *videoRow, also func(*sql.Tx, *v
 // videoDone: join → done.
 func (l *Ledger) videoDone(ctx context.Context, st step, res Result, also func(*sql.Tx) error) error {
 	return l.done(ctx, st.rec.ID, res, func(tx *sql.Tx) error {
-		v, err := videoRun(ctx, tx, st.video.run)
+		v, err := l.videoRun(ctx, tx, st.video.run)
 		if err != nil {
 			return err
 		}
@@ -247,7 +249,7 @@ func (l *Ledger) videoFailed(ctx context.Context, st step, reason string, keep b
 			return err
 		}
 		if keep {
-			_, err := tx.ExecContext(ctx, "UPDATE videos SET kept = 1 WHERE run = ?", st.video.run)
+			_, err := tx.ExecContext(ctx, "UPDATE videos SET kept = 1 WHERE run = $1", st.video.run)
 			return err
 		}
 		return forget(ctx, tx, st.video.run)
@@ -267,7 +269,7 @@ func (l *Ledger) videoDropped(ctx context.Context, st step, reason string, also 
 // videoAnew: → queued, to be planned again.
 func (l *Ledger) videoAnew(ctx context.Context, st step, also func(*sql.Tx) error) error {
 	return l.endVideo(ctx, st, "begin again with", also, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE files SET state = 'queued', reason = '' WHERE id = ?", st.rec.ID)
+		_, err := tx.ExecContext(ctx, "UPDATE files SET state = 'queued', reason = '' WHERE id = $1", st.rec.ID)
 		if err != nil {
 			return err
 		}
@@ -297,8 +299,8 @@ func (l *Ledger) parkVideos(ctx context.Context) error {
 
 // doneSegments is what the segments of a run's stage that are done have counted.
 func (l *Ledger) doneSegments(ctx context.Context, run int64, of stage) (segments int, sum Progress, err error) {
-	err = l.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(frames), 0), coalesce(sum(faces), 0)
-		FROM segments WHERE run = ? AND stage = ?`, run, of).Scan(&segments, &sum.Frames, &sum.Faces)
+	err = l.db.QueryRowContext(ctx, `SELECT count(*), CAST(coalesce(sum(frames), 0) AS BIGINT), CAST(coalesce(sum(faces), 0) AS BIGINT)
+		FROM segments WHERE run = $1 AND stage = $2`, run, of).Scan(&segments, &sum.Frames, &sum.Faces)
 	if err != nil {
 		return 0, Progress{}, fmt.Errorf("ledger: segments: %w", err)
 	}
@@ -307,7 +309,7 @@ func (l *Ledger) doneSegments(ctx context.Context, run int64, of stage) (segment
 
 // openSegments are those of the row's stage that are not done, in order.
 func openSegments(ctx context.Context, tx *sql.Tx, v *videoRow) ([]int, error) {
-	rows, err := tx.QueryContext(ctx, "SELECT n FROM segments WHERE run = ? AND stage = ?", v.run, v.stage)
+	rows, err := tx.QueryContext(ctx, "SELECT n FROM segments WHERE run = $1 AND stage = $2", v.run, v.stage)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +337,7 @@ func openSegments(ctx context.Context, tx *sql.Tx, v *videoRow) ([]int, error) {
 func (l *Ledger) needs(ctx context.Context, run int64) ([]need, error) {
 	rows, err := l.db.QueryContext(ctx, `SELECT run, out, segments, work_bytes, out_bytes,
 		(SELECT count(*) FROM segments s WHERE s.run = videos.run AND s.stage = 'render')
-		FROM videos WHERE run <= ? AND NOT kept AND stage <> 'plan'`, run)
+		FROM videos WHERE run <= $1 AND kept = 0 AND stage <> 'plan'`, run)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: needs: %w", err)
 	}
@@ -347,46 +349,7 @@ func (l *Ledger) needs(ctx context.Context, run int64) ([]need, error) {
 		if err := rows.Scan(&r, &out, &segments, &work, &toOut, &rendered); err != nil {
 			return nil, fmt.Errorf("ledger: needs: %w", err)
 		}
-		needs = append(needs, need{l.workDir(r), work / segments * (segments - rendered)}, need{filepath.Dir(out), toOut})
+		needs = append(needs, need{l.workDir(r), work / segments * (segments - rendered)}, need{filepath.Dir(l.paths.local(out)), toOut})
 	}
 	return needs, rows.Err()
-}
-
-// sweepWork removes work folders that belong to no run, and temporaries in the
-// others. Nobody works in them.
-func (l *Ledger) sweepWork(ctx context.Context) error {
-	var all []videoRow
-	err := inTx(ctx, l.db, func(tx *sql.Tx) (err error) {
-		all, err = videos(ctx, tx)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("ledger: sweep: %w", err)
-	}
-	known := map[string]bool{}
-	for _, v := range all {
-		known[strconv.FormatInt(v.run, 10)] = true
-		if v.kept {
-			continue
-		}
-		if err := sweep(l.workDir(v.run)); err != nil {
-			return err
-		}
-	}
-	entries, err := os.ReadDir(filepath.Join(l.dir, workName))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove left work: %w", err)
-	}
-	for _, e := range entries {
-		if known[e.Name()] {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(l.dir, workName, e.Name())); err != nil {
-			return fmt.Errorf("remove left work: %w", err)
-		}
-	}
-	return nil
 }

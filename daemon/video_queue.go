@@ -68,21 +68,22 @@ type stepArgs interface {
 	key() stepKey
 }
 
-// uniqueOpts makes an open job the only one with its arguments.
-func uniqueOpts(priority int) *river.InsertOpts {
-	return &river.InsertOpts{Priority: priority, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: openStates}}
+// uniqueOpts makes an open job the only one with its arguments. lane is River's
+// queue, "" = its default.
+func uniqueOpts(priority int, lane string) *river.InsertOpts {
+	return &river.InsertOpts{Priority: priority, Queue: lane, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: openStates}}
 }
 
 // stepJobs are the jobs that a video's stage needs and that are not done.
 // Those that wait already are not made twice.
-func stepJobs(ctx context.Context, tx *sql.Tx, v *videoRow, path string) ([]river.InsertManyParams, error) {
+func (n lanes) stepJobs(ctx context.Context, tx *sql.Tx, v *videoRow, path string) ([]river.InsertManyParams, error) {
 	switch v.stage {
 	case stagePlan:
 		args := videoArgs{v.file, path, v.version.Size, v.version.MtimeNS}
-		return []river.InsertManyParams{{Args: args, InsertOpts: uniqueOpts(priorityAnalyse)}}, nil
+		return []river.InsertManyParams{{Args: args, InsertOpts: uniqueOpts(priorityAnalyse, n.plan)}}, nil
 	case stageJoin:
 		args := joinArgs{v.run, v.file, path}
-		return []river.InsertManyParams{{Args: args, InsertOpts: uniqueOpts(priorityFinish)}}, nil
+		return []river.InsertManyParams{{Args: args, InsertOpts: uniqueOpts(priorityFinish, n.join)}}, nil
 	}
 	priority := priorityAnalyse
 	if v.stage == stageRender {
@@ -93,15 +94,15 @@ func stepJobs(ctx context.Context, tx *sql.Tx, v *videoRow, path string) ([]rive
 		return nil, err
 	}
 	jobs := make([]river.InsertManyParams, len(open))
-	for i, n := range open {
-		jobs[i] = river.InsertManyParams{Args: segmentArgs{v.run, v.stage, n, v.file, path}, InsertOpts: uniqueOpts(priority)}
+	for i, segment := range open {
+		jobs[i] = river.InsertManyParams{Args: segmentArgs{v.run, v.stage, segment, v.file, path}, InsertOpts: uniqueOpts(priority, v.lane)}
 	}
 	return jobs, nil
 }
 
 // insertSteps makes a video's missing jobs.
-func insertSteps(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx, v *videoRow, path string) error {
-	jobs, err := stepJobs(ctx, tx, v, path)
+func (n lanes) insertSteps(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx, v *videoRow, path string) error {
+	jobs, err := n.stepJobs(ctx, tx, v, path)
 	if err != nil || len(jobs) == 0 {
 		return err
 	}
@@ -129,9 +130,9 @@ func cancelJobs(ctx context.Context, client *river.Client[*sql.Tx], tx *sql.Tx, 
 }
 
 // jobsOpen lists a file's open jobs and tells whether one of them is running.
-func jobsOpen(ctx context.Context, tx *sql.Tx, file int64) (ids []int64, running bool, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, state = 'running' FROM river_job
-		WHERE state IN ('available', 'pending', 'running', 'retryable', 'scheduled') AND json_extract(args, '$.file') = ?`, file)
+func jobsOpen(ctx context.Context, db rowser, file int64) (ids []int64, running bool, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT id, state = 'running' FROM river_job
+		WHERE state IN ('available', 'pending', 'running', 'retryable', 'scheduled') AND CAST(args ->> 'file' AS BIGINT) = $1`, file)
 	if err != nil {
 		return nil, false, err
 	}
@@ -151,7 +152,7 @@ func jobsOpen(ctx context.Context, tx *sql.Tx, file int64) (ids []int64, running
 // earlier version is in work, and is told to stop. stale is the run of the
 // earlier version, or 0.
 func (q *queue) videoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundFile) (ok bool, stale int64, err error) {
-	old, err := videoOf(ctx, tx, rec.ID)
+	old, err := q.ledger.videoOf(ctx, tx, rec.ID)
 	if err != nil {
 		return false, 0, err
 	}
@@ -160,7 +161,7 @@ func (q *queue) videoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundF
 		return false, 0, err
 	}
 	if running {
-		if old != nil {
+		if old != nil && q.runner != nil {
 			q.runner.active.stop(old.run, &errUnread{"the file has changed since it was queued"})
 		}
 		return false, 0, nil
@@ -174,7 +175,7 @@ func (q *queue) videoAgain(ctx context.Context, tx *sql.Tx, rec Record, f foundF
 			return false, 0, err
 		}
 	}
-	if _, err := q.client.InsertTx(ctx, tx, f.videoArgs(rec.ID), uniqueOpts(priorityAnalyse)); err != nil {
+	if _, err := q.client.InsertTx(ctx, tx, f.videoArgs(rec.ID), uniqueOpts(priorityAnalyse, q.lanes.plan)); err != nil {
 		return false, 0, fmt.Errorf("queue %s: %w", f.path, err)
 	}
 	return true, stale, renew(ctx, tx, rec.ID, f.version)
@@ -195,16 +196,18 @@ func (q *queue) recoverVideos(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	all, err := videos(ctx, tx)
+	all, err := q.ledger.videos(ctx, tx)
 	if err != nil {
 		return err
 	}
 	for _, v := range all {
-		rec, ok, err := byID(ctx, tx, v.file)
+		rec, ok, err := q.ledger.recordByID(ctx, tx, v.file)
 		switch {
 		case err != nil:
-		case ok && rec.State == Queued && !v.kept:
-			err = insertSteps(ctx, q.client, tx, &v, rec.Path)
+		case ok && !v.kept && q.otherSettings(v):
+			err = q.replan(ctx, tx, rec, v)
+		case ok && !v.kept && (rec.State == Queued || rec.State == Running):
+			err = q.lanes.insertSteps(ctx, q.client, tx, &v, rec.Path)
 		case v.kept:
 		default:
 			if err = cancelJobs(ctx, q.client, tx, v.file, 0); err == nil {
@@ -216,4 +219,26 @@ func (q *queue) recoverVideos(ctx context.Context, tx *sql.Tx) error {
 		}
 	}
 	return nil
+}
+
+// otherSettings tells whether a video was planned by a cluster with other
+// settings, whose segments nobody takes any more.
+func (q *queue) otherSettings(v videoRow) bool {
+	return q.ledger.shared != nil && v.stage != stagePlan && !q.lanes.sameVideos(v.lane)
+}
+
+// replan has a video planned anew.
+func (q *queue) replan(ctx context.Context, tx *sql.Tx, rec Record, v videoRow) error {
+	err := cancelJobs(ctx, q.client, tx, v.file, 0)
+	if err == nil {
+		err = forget(ctx, tx, v.run)
+	}
+	if err == nil {
+		_, err = tx.ExecContext(ctx, "UPDATE files SET state = 'queued', reason = '' WHERE id = $1", v.file)
+	}
+	if err != nil {
+		return err
+	}
+	fresh := videoRow{file: rec.ID, version: rec.Version, stage: stagePlan}
+	return q.lanes.insertSteps(ctx, q.client, tx, &fresh, rec.Path)
 }

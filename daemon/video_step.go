@@ -30,6 +30,7 @@ type step struct {
 	top     string // the folder below which missing folders may be made
 	force   bool   // an existing output may be replaced whosever it is
 
+	lane     string // River's queue of the segments that the plan makes
 	profile  string
 	settings string // what it is worked on with, see Deps.Settings
 }

@@ -46,7 +46,9 @@ type videoWorker struct {
 	isVideo  func(name string) bool
 	schedule schedule
 	settings func(profile string, video bool) string
-	roots    []root
+	roots    func() []root
+	lanes    lanes
+	lost     error         // of a file below none of them
 	wait     time.Duration // before room is looked for again
 	retry    func(attempt int) time.Duration
 }
@@ -83,11 +85,11 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 		j.rec.Started = began
 	}
 	var end outcome
-	r, ok := rootOf(w.roots, st.rec.Path)
+	r, ok := rootOf(w.roots(), st.rec.Path)
 	if !ok {
-		err = &errUnread{"the file lies in no watched folder any more"}
+		err = w.lost
 	} else if j.out, err = r.plan(st.rec.Path); err == nil {
-		j.top, j.profile, j.settings = r.out, r.profile, w.settings(r.profile, true)
+		j.top, j.profile, j.settings, j.lane = r.out, r.profile, w.settings(r.profile, true), w.lanes.segment
 		var leave func()
 		end, leave, err = w.do(ctx, j.step)
 		defer leave()
@@ -100,7 +102,7 @@ func (w *videoWorker) work(ctx context.Context, row *rivertype.JobRow, key stepK
 	j.log = j.log.With("milliseconds", took.Milliseconds())
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	return w.end(late, j, end, err, errors.Is(ctx.Err(), context.Canceled))
+	return w.end(late, j, end, err, errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), errCancelled))
 }
 
 // find looks up the step of a job; false = there is nothing to do any more.
@@ -119,7 +121,7 @@ func (w *videoWorker) find(ctx context.Context, key stepKey) (step, bool, error)
 		}
 		return step{rec: rec, video: *v, work: w.ledger.workDir(v.run)}, v.stage == stagePlan, nil
 	}
-	v, err := videoRun(ctx, w.ledger.db, key.run)
+	v, err := w.ledger.videoRun(ctx, w.ledger.db, key.run)
 	if err != nil || v == nil || v.kept || v.stage != key.stage {
 		return step{}, false, err
 	}
@@ -139,6 +141,9 @@ func (w *videoWorker) end(ctx context.Context, j stepJob, end outcome, err error
 	var none *noRoomError
 	cancel := func(tx *sql.Tx) error { return cancelJobs(ctx, j.client, tx, j.rec.ID, j.row.ID) }
 	switch {
+	case errors.Is(err, errTaken):
+		j.log.WarnContext(ctx, "video's step dropped: it isn't this machine's any more")
+		return err
 	case errors.Is(err, errGone):
 		return river.JobCancel(err)
 	case errors.As(err, &unread):
@@ -182,12 +187,12 @@ func (w *videoWorker) note(ctx context.Context, j stepJob, end outcome) error {
 		if v.stage == j.video.stage {
 			return nil
 		}
-		return insertSteps(ctx, j.client, tx, v, j.rec.Path)
+		return w.lanes.insertSteps(ctx, j.client, tx, v, j.rec.Path)
 	}
 	switch {
 	case end.known, j.video.stage == stageJoin:
 		err := w.ledger.videoDone(ctx, j.step, end.result, func(tx *sql.Tx) error {
-			return errors.Join(mark(ctx, tx, w.roots, j.rec), j.complete(ctx, tx))
+			return errors.Join(mark(ctx, tx, w.roots(), j.rec), j.complete(ctx, tx))
 		})
 		if err != nil {
 			return err
@@ -229,7 +234,7 @@ func (w *videoWorker) anew(ctx context.Context, j stepJob, why error) error {
 			return err
 		}
 		v := videoRow{file: j.rec.ID, version: j.rec.Version, stage: stagePlan}
-		return insertSteps(ctx, j.client, tx, &v, j.rec.Path)
+		return w.lanes.insertSteps(ctx, j.client, tx, &v, j.rec.Path)
 	})
 	w.over(ctx, j.step)
 	return river.JobCancel(errors.Join(why, err))

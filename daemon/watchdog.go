@@ -8,7 +8,6 @@ import (
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"github.com/riverqueue/river"
 )
 
 const (
@@ -81,6 +80,9 @@ func (w *watchdog) trouble(ctx context.Context, stopping bool, now time.Time) st
 	ctx, cancel := context.WithTimeout(ctx, ledgerPatience)
 	defer cancel()
 	info, err := (&Control{queue: w.queue}).Status(ctx)
+	if err != nil && w.queue.ledger.shared != nil {
+		return "" // the daemon waits for the database, and doing so is alive
+	}
 	if err != nil {
 		return err.Error()
 	}
@@ -109,6 +111,9 @@ func (w *watchdog) trouble(ctx context.Context, stopping bool, now time.Time) st
 // neglected tells whether for too long nothing is in work although something is
 // due.
 func (w *watchdog) neglected(ctx context.Context, info QueueInfo, now time.Time) string {
+	if w.queue.ledger.shared != nil {
+		return "" // what is due may be for other machines
+	}
 	due, err := w.queue.due(ctx)
 	if err != nil {
 		return err.Error()
@@ -164,7 +169,7 @@ func (q *queue) begun() int64 {
 
 // due is the number of jobs that could be begun now.
 func (q *queue) due(ctx context.Context) (n int, err error) {
-	err = q.ledger.db.QueryRowContext(ctx, "SELECT count(*) FROM river_job WHERE state = 'available' AND queue = ?", river.QueueDefault).Scan(&n)
+	err = q.ledger.db.QueryRowContext(ctx, "SELECT count(*) FROM river_job WHERE state = 'available' AND queue <> $1", noticeQueue).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("queue: %w", err)
 	}

@@ -153,9 +153,9 @@ func (l *Ledger) take(ctx context.Context, in string, o ProcessOptions) (rec Rec
 	if !info.Mode().IsRegular() {
 		return Record{}, false, fmt.Errorf("%s is no regular file", in)
 	}
-	err = inTx(ctx, l.db, func(tx *sql.Tx) error {
+	err = l.inTx(ctx, func(tx *sql.Tx) error {
 		var known bool
-		if rec, known, err = lookup(ctx, tx, in); err != nil {
+		if rec, known, err = l.lookup(ctx, tx, in); err != nil {
 			return err
 		}
 		if !known {
@@ -176,7 +176,7 @@ func (l *Ledger) take(ctx context.Context, in string, o ProcessOptions) (rec Rec
 				return err
 			}
 		}
-		rec, _, err = lookup(ctx, tx, in)
+		rec, _, err = l.lookup(ctx, tx, in)
 		return err
 	})
 	return rec, skipped, err

@@ -19,7 +19,8 @@ type worker struct {
 	processor Processor
 	schedule  schedule
 	settings  func(profile string, video bool) string
-	roots     []root
+	roots     func() []root
+	lost      error // of a file below none of them
 	timeout   time.Duration
 	attempts  int // the most tries of a file
 	room      room
@@ -80,7 +81,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 		err = fmt.Errorf("took longer than %s (queue.timeout)", w.timeout)
 	}
 	state, err := w.ledger.end(ctx, rec.ID, res, err, job.Attempt < job.MaxAttempts, func(tx *sql.Tx) error {
-		if err := mark(context.WithoutCancel(ctx), tx, w.roots, rec); err != nil {
+		if err := mark(context.WithoutCancel(ctx), tx, w.roots(), rec); err != nil {
 			return err
 		}
 		_, err := river.JobCompleteTx[*riversqlite.Driver](context.WithoutCancel(ctx), tx, job)
@@ -100,7 +101,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[photoArgs]) error {
 // hasRoom asks for room for an output as large as the photo. What is wrong
 // otherwise, the work will meet too.
 func (w *worker) hasRoom(rec Record) error {
-	r, ok := rootOf(w.roots, rec.Path)
+	r, ok := rootOf(w.roots(), rec.Path)
 	if !ok {
 		return nil
 	}
@@ -109,9 +110,9 @@ func (w *worker) hasRoom(rec Record) error {
 
 // try finds where the output belongs and works on the file.
 func (w *worker) try(ctx context.Context, rec Record) (Result, error) {
-	r, ok := rootOf(w.roots, rec.Path)
+	r, ok := rootOf(w.roots(), rec.Path)
 	if !ok {
-		return Result{}, &errUnread{"the file lies in no watched folder any more"}
+		return Result{}, w.lost
 	}
 	out, err := r.plan(rec.Path)
 	if err != nil {
@@ -134,6 +135,8 @@ func (w *worker) report(ctx context.Context, log *slog.Logger, state State, res 
 		log.ErrorContext(ctx, "photo failed by a panic", "error", err, "stack", string(crash.stack))
 	case errors.Is(err, errCancelled):
 		log.InfoContext(ctx, "photo cancelled")
+	case errors.Is(err, errTaken):
+		log.WarnContext(ctx, "photo dropped: it isn't this machine's any more")
 	case state == Queued && errors.Is(err, context.Canceled):
 		log.InfoContext(ctx, "photo put back")
 	case state == Queued:

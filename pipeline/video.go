@@ -13,9 +13,9 @@ import (
 // JoinVideo puts the segments in the folder work together with all else that
 // the video holds, checks the result and renames it to out, or copies the
 // video where no face was restored. Every segment must have been rendered.
-func (e *Engine) JoinVideo(ctx context.Context, out, work string, claim Claim, tell Tell) (Report, error) {
+func (e *Engine) JoinVideo(ctx context.Context, in, out, work string, claim Claim, tell Tell) (Report, error) {
 	start := time.Now()
-	p, err := e.begin(work, 0)
+	p, err := e.begin(in, work, 0)
 	if err != nil {
 		return Report{}, err
 	}

@@ -61,14 +61,14 @@ func (p *Plan) progress(pass string, segment int, done, faces int64) VideoProgre
 	return v
 }
 
-// AnalyseSegment does pass 1 of one segment of the plan in work: it follows the
+// AnalyseSegment does pass 1 of one segment of the plan in work for the video in: it follows the
 // faces and looks at each closely a few times. What is done already isn't done again.
-func (e *Engine) AnalyseSegment(ctx context.Context, work string, segment int, careful bool, tell Tell) error {
+func (e *Engine) AnalyseSegment(ctx context.Context, in, work string, segment int, careful bool, tell Tell) error {
 	path := analysisPath(work, segment)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	p, err := e.begin(work, segment)
+	p, err := e.begin(in, work, segment)
 	if err != nil {
 		return err
 	}

@@ -216,13 +216,14 @@ func loadPlan(work string) (Plan, error) {
 	return p, nil
 }
 
-// begin reads the plan and checks that the video is still the planned one and
-// that segment is one of its segments.
-func (e *Engine) begin(work string, segment int) (Plan, error) {
+// begin reads the plan and checks that the video, which lies at in, is still the
+// planned one and that segment is one of its segments.
+func (e *Engine) begin(in, work string, segment int) (Plan, error) {
 	p, err := loadPlan(work)
 	if err != nil {
 		return p, err
 	}
+	p.Input, p.Video.Path = in, in // the machine that planned it may see it elsewhere
 	if segment < 0 || segment >= len(p.Segments) {
 		return p, fmt.Errorf("plan in %s: segment %d of %d", work, segment, len(p.Segments))
 	}

@@ -17,12 +17,12 @@ import (
 // RenderSegment does pass 2 of one segment of the plan in work: it restores the
 // faces and encodes the pictures. Every segment must have been analysed. What is
 // done already isn't done again.
-func (e *Engine) RenderSegment(ctx context.Context, work string, segment int, careful bool, tell Tell) error {
+func (e *Engine) RenderSegment(ctx context.Context, in, work string, segment int, careful bool, tell Tell) error {
 	path := segmentPath(work, segment)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	p, err := e.begin(work, segment)
+	p, err := e.begin(in, work, segment)
 	if err != nil {
 		return err
 	}

@@ -81,14 +81,14 @@ func whole(ctx context.Context, e *Engine, in, out, work string, claim Claim, te
 	if err != nil {
 		return Report{}, err
 	}
-	for _, pass := range []func(context.Context, string, int, bool, Tell) error{e.AnalyseSegment, e.RenderSegment} {
+	for _, pass := range []func(context.Context, string, string, int, bool, Tell) error{e.AnalyseSegment, e.RenderSegment} {
 		for i := range p.Segments {
-			if err := pass(ctx, work, i, false, tell); err != nil {
+			if err := pass(ctx, in, work, i, false, tell); err != nil {
 				return Report{}, err
 			}
 		}
 	}
-	return e.JoinVideo(ctx, out, work, claim, tell)
+	return e.JoinVideo(ctx, in, out, work, claim, tell)
 }
 
 func TestVideo(t *testing.T) {
@@ -261,7 +261,7 @@ func TestVideoReplaced(t *testing.T) {
 	if _, err := e.PlanVideo(t.Context(), in, work, silent); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.AnalyseSegment(t.Context(), work, 0, false, silent); err != nil {
+	if err := e.AnalyseSegment(t.Context(), in, work, 0, false, silent); err != nil {
 		t.Fatal(err)
 	}
 	other := clip(t, "in.mp4", panned+",hflip")
@@ -272,7 +272,7 @@ func TestVideoReplaced(t *testing.T) {
 	if err := os.WriteFile(in, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.AnalyseSegment(t.Context(), work, 1, false, silent); !errors.Is(err, ErrChanged) {
+	if err := e.AnalyseSegment(t.Context(), in, work, 1, false, silent); !errors.Is(err, ErrChanged) {
 		t.Errorf("a segment of a replaced file: %v, want ErrChanged", err)
 	}
 	if _, err := e.PlanVideo(t.Context(), in, work, silent); err != nil {

@@ -4,6 +4,7 @@
 #   setup/setup.sh            what the build and the demo need
 #   setup/setup.sh --python   and what pltrans/ needs
 #   setup/setup.sh --lint     and the linter
+#   setup/setup.sh --postgres and PostgreSQL, for the tests of a shared queue
 #   setup/setup.sh --browser  and what tests the page: Chromium, axe-core
 #   setup/setup.sh --dist     and what makes and tests the packages: nfpm, debootstrap, qemu
 # A second run checks and takes seconds.
@@ -126,6 +127,7 @@ for arg in "$@"; do
 	case $arg in
 	--python) apt_install setup/apt-python.txt; venv ;;
 	--lint) linter ;;
+	--postgres) apt_install setup/apt-postgres.txt ;;
 	--dist) apt_install setup/apt-dist.txt; packager ;;
 	--browser) apt_install setup/apt-browser.txt; axe ;;
 	*) die "unknown option $arg" ;;

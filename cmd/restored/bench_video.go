@@ -75,10 +75,10 @@ func benchRun(ctx context.Context, n *native, video, dir string) (b videoBenchma
 		return b, p, err
 	}
 	steps := []func(i int) error{
-		func(i int) error { return n.engine.AnalyseSegment(ctx, work, i, false, quiet) },
+		func(i int) error { return n.engine.AnalyseSegment(ctx, video, work, i, false, quiet) },
 		func(i int) error {
 			var last int64
-			err := n.engine.RenderSegment(ctx, work, i, false, func(p pipeline.VideoProgress) { last = p.Faces })
+			err := n.engine.RenderSegment(ctx, video, work, i, false, func(p pipeline.VideoProgress) { last = p.Faces })
 			b.Faces += last
 			return err
 		},
@@ -94,7 +94,7 @@ func benchRun(ctx context.Context, n *native, video, dir string) (b videoBenchma
 	}
 	start := time.Now()
 	ours := func(context.Context, string) (bool, error) { return true, nil } // the folder is ours
-	r, err := n.engine.JoinVideo(ctx, filepath.Join(dir, "out"+filepath.Ext(video)), work, ours, quiet)
+	r, err := n.engine.JoinVideo(ctx, video, filepath.Join(dir, "out"+filepath.Ext(video)), work, ours, quiet)
 	if err != nil {
 		return b, p, err
 	}

@@ -50,7 +50,8 @@ func openConfined(ctx context.Context, cfg *config.Config, log *slog.Logger) (*c
 		memory = memoryShare(cfg.WorkerCount())
 	}
 	start := *cfg
-	start.HTTP, start.Notify = config.HTTP{}, config.Notify{} // what works on strangers' files needs no secret
+	// What works on strangers' files needs no secret.
+	start.HTTP, start.Notify, start.Queue.URL = config.HTTP{}, config.Notify{}, ""
 	pool, err := confine.Open(ctx, confine.Options{
 		Command:  []string{confine.Self, "restored", "job"},
 		Env:      jobEnv(os.Environ()),
@@ -88,7 +89,8 @@ var allocator = []string{"MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=1048576",
 // settings of the allocator hold, without secrets.
 func jobEnv(own []string) []string {
 	secret := func(pair string) bool {
-		return strings.HasPrefix(pair, "RESTORED_HTTP_TOKEN=") || strings.HasPrefix(pair, "RESTORED_NOTIFY_")
+		return strings.HasPrefix(pair, "RESTORED_HTTP_TOKEN=") || strings.HasPrefix(pair, "RESTORED_NOTIFY_") ||
+			strings.HasPrefix(pair, "RESTORED_QUEUE_URL=") || strings.HasPrefix(pair, "PGPASSWORD=")
 	}
 	return append(slices.Clone(allocator), slices.DeleteFunc(slices.Clone(own), secret)...)
 }
@@ -131,7 +133,11 @@ func (e *confined) do(ctx context.Context, kind, name string, a jobArgs, claim p
 	}
 	body, err := e.pool.Do(ctx, call)
 	if err != nil {
-		return r, ofJob(string(a.In), err)
+		in := string(a.In)
+		if kind == jobAnalyse || kind == jobRender || kind == jobJoin {
+			in = "" // the caller knows the file
+		}
+		return r, ofJob(in, err)
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
 		return r, fmt.Errorf("%s: result: %w", name, err)
@@ -203,19 +209,19 @@ func (e *confined) PlanVideo(ctx context.Context, in, work string, tell pipeline
 }
 
 // AnalyseSegment implements engine.
-func (e *confined) AnalyseSegment(ctx context.Context, work string, segment int, careful bool, tell pipeline.Tell) error {
-	_, err := e.do(ctx, jobAnalyse, work, jobArgs{Work: []byte(work), Segment: segment, Careful: careful}, nil, tell)
+func (e *confined) AnalyseSegment(ctx context.Context, in, work string, segment int, careful bool, tell pipeline.Tell) error {
+	_, err := e.do(ctx, jobAnalyse, work, jobArgs{In: []byte(in), Work: []byte(work), Segment: segment, Careful: careful}, nil, tell)
 	return err
 }
 
 // RenderSegment implements engine.
-func (e *confined) RenderSegment(ctx context.Context, work string, segment int, careful bool, tell pipeline.Tell) error {
-	_, err := e.do(ctx, jobRender, work, jobArgs{Work: []byte(work), Segment: segment, Careful: careful}, nil, tell)
+func (e *confined) RenderSegment(ctx context.Context, in, work string, segment int, careful bool, tell pipeline.Tell) error {
+	_, err := e.do(ctx, jobRender, work, jobArgs{In: []byte(in), Work: []byte(work), Segment: segment, Careful: careful}, nil, tell)
 	return err
 }
 
 // JoinVideo implements engine.
-func (e *confined) JoinVideo(ctx context.Context, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error) {
-	r, err := e.do(ctx, jobJoin, out, jobArgs{Out: []byte(out), Work: []byte(work)}, claim, tell)
+func (e *confined) JoinVideo(ctx context.Context, in, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error) {
+	r, err := e.do(ctx, jobJoin, out, jobArgs{In: []byte(in), Out: []byte(out), Work: []byte(work)}, claim, tell)
 	return r.Report, err
 }

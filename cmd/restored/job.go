@@ -23,9 +23,9 @@ type engine interface {
 	Photo(ctx context.Context, in, out string, claim pipeline.Claim) (pipeline.Report, error)
 	DryPlan(ctx context.Context, in string) (pipeline.Plan, error)
 	PlanVideo(ctx context.Context, in, work string, tell pipeline.Tell) (pipeline.Plan, error)
-	AnalyseSegment(ctx context.Context, work string, segment int, careful bool, tell pipeline.Tell) error
-	RenderSegment(ctx context.Context, work string, segment int, careful bool, tell pipeline.Tell) error
-	JoinVideo(ctx context.Context, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error)
+	AnalyseSegment(ctx context.Context, in, work string, segment int, careful bool, tell pipeline.Tell) error
+	RenderSegment(ctx context.Context, in, work string, segment int, careful bool, tell pipeline.Tell) error
+	JoinVideo(ctx context.Context, in, out, work string, claim pipeline.Claim, tell pipeline.Tell) (pipeline.Report, error)
 }
 
 // The kinds of calls of a child, named as the engine's methods, and jobCheck, which
@@ -182,11 +182,11 @@ func (s *jobService) Do(ctx context.Context, kind string, args json.RawMessage, 
 	case jobPlan:
 		r.Plan, err = engine.PlanVideo(ctx, in, work, tell)
 	case jobAnalyse:
-		err = engine.AnalyseSegment(ctx, work, a.Segment, a.Careful, tell)
+		err = engine.AnalyseSegment(ctx, in, work, a.Segment, a.Careful, tell)
 	case jobRender:
-		err = engine.RenderSegment(ctx, work, a.Segment, a.Careful, tell)
+		err = engine.RenderSegment(ctx, in, work, a.Segment, a.Careful, tell)
 	case jobJoin:
-		r.Report, err = engine.JoinVideo(ctx, out, work, claim, tell)
+		r.Report, err = engine.JoinVideo(ctx, in, out, work, claim, tell)
 	case jobCheck:
 		err = pipeline.Check(ctx, in)
 	default:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"restored/config"
 	"restored/daemon"
 	"restored/media"
 )
@@ -28,6 +29,7 @@ type queueControl interface {
 	Cancel(ctx context.Context, id int64) (daemon.JobInfo, error)
 	Pause(ctx context.Context) (daemon.QueueInfo, error)
 	Resume(ctx context.Context) (daemon.QueueInfo, error)
+	Workers(ctx context.Context) (daemon.WorkerList, error)
 	Close() error
 }
 
@@ -63,7 +65,7 @@ func jobsCommand(cmd *cobra.Command, f queueWork) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		q, err := openJobs(cmd.Context(), cfg.State)
+		q, err := openJobs(cmd.Context(), cfg)
 		if err != nil {
 			return err
 		}
@@ -80,14 +82,22 @@ func jobsCommand(cmd *cobra.Command, f queueWork) *cobra.Command {
 	return cmd
 }
 
-// openJobs reaches the queue of a state folder.
-func openJobs(ctx context.Context, state string) (queueControl, error) {
+// openJobs reaches the queue of a state folder, or the shared one.
+func openJobs(ctx context.Context, cfg *config.Config) (queueControl, error) {
+	state := cfg.State
 	client, err := daemon.DialControl(ctx, state)
 	if err == nil {
 		return client, nil
 	}
 	if !errors.Is(err, daemon.ErrNoDaemon) {
 		return nil, fmt.Errorf("%w: be root or a member of the daemon's group", err)
+	}
+	if cfg.Queue.URL != "" {
+		shared, err := daemon.OpenSharedControl(ctx, cfg.Queue.URL, media.IsVideoName)
+		if err != nil {
+			return nil, skewed(err)
+		}
+		return shared, nil
 	}
 	alone, openErr := daemon.OpenControl(ctx, state, media.IsVideoName)
 	if errors.Is(openErr, daemon.ErrLocked) {

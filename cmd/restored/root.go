@@ -14,8 +14,11 @@ import (
 	"restored/config"
 )
 
+// A settingFlag is a flag that sets a key of the configuration.
+type settingFlag struct{ flag, key string }
+
 // settingFlags are the configuration keys that the commands take as flags.
-var settingFlags = []struct{ flag, key string }{
+var settingFlags = []settingFlag{
 	{"state", "state"},
 	{"workers", "workers"},
 	{"model", "restore.model"},
@@ -26,6 +29,9 @@ var settingFlags = []struct{ flag, key string }{
 	{"no-face", "photo.no_face"},
 	{"log-level", "log.level"},
 }
+
+// workerFlags are those of restored worker alone.
+var workerFlags = []settingFlag{{"queues", "queue.take"}, {"concurrency", "workers"}}
 
 // execute runs the command line and returns the code to exit with.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -71,7 +77,8 @@ completes commands; colours are left out where NO_COLOR is set.
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(), newRun(), newJobs(), newJob(), newPreviews(), newBench(), newEval(), newAlign(), newConfig(), newModels(), newDoctor(), newEncoders())
+	root.AddCommand(newServe(), newRun(), newWorker(), newWorkers(), newMigrate(), newJobs(), newJob(), newPreviews(), newBench(), newEval(), newAlign(),
+		newConfig(), newModels(), newDoctor(), newEncoders())
 	return root
 }
 
@@ -97,7 +104,7 @@ func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 func loadOrigins(cmd *cobra.Command) (*config.Config, config.Origins, error) {
 	given := map[string]string{}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		for _, s := range settingFlags {
+		for _, s := range slices.Concat(settingFlags, workerFlags) {
 			if s.flag == f.Name {
 				given[s.key] = f.Value.String()
 			}

@@ -74,7 +74,7 @@ func serve(ctx context.Context, cfg *config.Config, cmd *cobra.Command, asked da
 	deps := daemon.Deps{
 		Processor: processor{e.of}, IsPhoto: media.IsPhotoName, Videos: videos{engine: e.of}, IsVideo: media.IsVideoName, Log: log,
 		Settings: settings, Check: e.check, Redo: asked.Redo, DeleteOriginals: asked.DeleteOriginals,
-		Children: e.children, About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
+		Children: e.children, Machine: e.machine(), About: web.About{Version: version, Model: e.hello.Model, Provider: e.hello.Provider},
 	}
 	if p != nil {
 		deps.Preview = p.make
@@ -111,7 +111,7 @@ func reloaded(ctx context.Context, d *daemon.Daemon, cmd *cobra.Command, log *sl
 			level.Set(logLevel(cfg.Log.Level))
 		}
 	})
-	err := d.Run(ctx)
+	err := skewed(d.Run(ctx))
 	close(ended)
 	reloading.Wait()
 	return err

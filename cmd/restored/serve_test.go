@@ -61,7 +61,7 @@ func startServe(t *testing.T, config string) (*exec.Cmd, *serveLog) {
 }
 
 // until polls for a condition.
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

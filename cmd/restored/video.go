@@ -136,17 +136,17 @@ func (v videos) Plan(ctx context.Context, job daemon.VideoJob, tell func(daemon.
 
 // Analyse implements daemon.Videos.
 func (v videos) Analyse(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
-	return stale(v.engine(job.Profile).AnalyseSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
+	return stale(v.engine(job.Profile).AnalyseSegment(ctx, job.In, job.Work, segment, job.Careful, v.told(tell)))
 }
 
 // Render implements daemon.Videos.
 func (v videos) Render(ctx context.Context, job daemon.VideoJob, segment int, tell func(daemon.Progress)) error {
-	return stale(v.engine(job.Profile).RenderSegment(ctx, job.Work, segment, job.Careful, v.told(tell)))
+	return stale(v.engine(job.Profile).RenderSegment(ctx, job.In, job.Work, segment, job.Careful, v.told(tell)))
 }
 
 // Join implements daemon.Videos.
 func (v videos) Join(ctx context.Context, job daemon.VideoJob, tell func(daemon.Progress)) (daemon.Result, error) {
-	r, err := v.engine(job.Profile).JoinVideo(ctx, job.Out, job.Work, job.Claim, v.told(tell))
+	r, err := v.engine(job.Profile).JoinVideo(ctx, job.In, job.Out, job.Work, job.Claim, v.told(tell))
 	switch {
 	case errors.Is(err, media.ErrVerify):
 		return daemon.Result{}, daemon.KeepWork(err)
