@@ -68,16 +68,20 @@ func (c *clusterSite) fill(workers ...*exec.Cmd) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	film := filepath.Join(c.dir, "film.mp4")
+	out, err := exec.Command("ffmpeg", "-v", "error", "-loop", "1", "-i", filepath.Join(samples, "obama.jpg"),
+		"-vf", "scale=400:-2,crop=320:320:'20+4*mod(t,12)':0,boxblur=2", "-t", strconv.Itoa(c.film), "-r", "5", "-g", "10", "-keyint_min", "10", "-sc_threshold", "0",
+		"-c:v", "libx264", "-threads", "1", "-pix_fmt", "yuv420p", film).CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("ffmpeg: %v\n%s", err, out)
+	}
 	for i := range clusterPhotos {
 		if err := os.WriteFile(filepath.Join(c.dir, "in", fmt.Sprintf("%d.jpg", i)), numbered(photo, i), 0o600); err != nil {
 			c.t.Fatal(err)
 		}
 	}
-	out, err := exec.Command("ffmpeg", "-v", "error", "-loop", "1", "-i", filepath.Join(samples, "obama.jpg"),
-		"-vf", "scale=400:-2,crop=320:320:'20+4*mod(t,12)':0,boxblur=2", "-t", strconv.Itoa(c.film), "-r", "5", "-g", "10", "-keyint_min", "10", "-sc_threshold", "0",
-		"-c:v", "libx264", "-threads", "1", "-pix_fmt", "yuv420p", filepath.Join(c.dir, "in", "film.mp4")).CombinedOutput()
-	if err != nil {
-		c.t.Fatalf("ffmpeg: %v\n%s", err, out)
+	if err := os.Rename(film, filepath.Join(c.dir, "in", "film.mp4")); err != nil {
+		c.t.Fatal(err)
 	}
 }
 
