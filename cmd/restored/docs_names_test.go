@@ -19,8 +19,14 @@ import (
 // documents are the texts for people, by their paths in the repository.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
+	return textsOf(t, "*.md", "docs/*.md", "docs/decisions/*.md")
+}
+
+// textsOf are the files that match patterns, each of which matches some, by their paths in the repository.
+func textsOf(t *testing.T, patterns ...string) map[string]string {
+	t.Helper()
 	texts := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md"} {
+	for _, pattern := range patterns {
 		files, err := filepath.Glob(filepath.Join("../..", pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
@@ -140,18 +146,8 @@ func goTests(t *testing.T) map[string]bool {
 // The documents and the files for systemd name only commands, flags and keys that exist.
 func TestDocsCommandLines(t *testing.T) {
 	texts := documents(t)
-	for _, pattern := range []string{"../../systemd/*.service", "../../systemd/restored.yaml", "../../packaging/deb/p*"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
-		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts[strings.TrimPrefix(f, "../../")] = strings.ReplaceAll(string(text), "ExecStart=", "\n")
-		}
+	for name, text := range textsOf(t, "systemd/*.service", "systemd/restored.yaml", "packaging/deb/p*") {
+		texts[name] = strings.ReplaceAll(text, "ExecStart=", "\n")
 	}
 	root := newRoot()
 	root.InitDefaultCompletionCmd()
