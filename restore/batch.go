@@ -38,8 +38,8 @@ const (
 )
 
 // NewBatcher starts the Batcher's goroutines, which Close ends. The session
-// stays the caller's. On a CPU the Batcher takes so many cores, by a second
-// session of the same model that is opened when it is first needed.
+// stays the caller's. On a CPU the Batcher takes so many cores. Unless
+// the session's runs take what each run may, a second session of the same model is opened when it is first needed.
 func NewBatcher(s *Session, cores int) *Batcher {
 	ctx, stop := context.WithCancel(context.Background())
 	runs := gpuRuns
@@ -48,11 +48,12 @@ func NewBatcher(s *Session, cores int) *Batcher {
 	}
 	b := &Batcher{session: s, runs: runs, queue: make(chan *request, runs*maxBatch), stop: stop}
 	b.open = sync.OnceValues(func() (*Session, error) {
-		if s.provider != "cpu" {
+		threads := max(cores, 1) / runs
+		if s.provider != "cpu" || s.threads == threads {
 			return s, nil
 		}
 		var err error
-		b.own, err = Open(s.model, Options{Provider: s.provider, Threads: max(cores, 1) / runs})
+		b.own, err = Open(s.model, Options{Provider: s.provider, Threads: threads})
 		return b.own, err
 	})
 	for range runs {

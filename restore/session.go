@@ -49,6 +49,7 @@ type Session struct {
 	model    Model
 	spec     Spec
 	provider string
+	threads  int // as in Options
 	fallback error
 	ort      *ort.DynamicAdvancedSession
 	types    []ort.TensorElementDataType // of the inputs: the image, then the extra ones
@@ -105,7 +106,7 @@ func openWith(m Model, spec Spec, p ports, provider string, o Options) (*Session
 	if err := errors.Join(err, so.Destroy()); err != nil {
 		return nil, err
 	}
-	s.provider = provider
+	s.provider, s.threads = provider, o.Threads
 	return s, nil
 }
 
