@@ -187,19 +187,10 @@ func markStorage(dir, id string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, tempPrefix+"*"+tempSuffix)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(id + "\n")
-	err = errors.Join(err, f.Chmod(0o640), f.Sync(), f.Close())
-	if err == nil {
-		err = renameNew(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, removeTemp(f))
-	}
-	return syncDir(dir)
+	return writeNew(file, tempPrefix, func(f *os.File) error {
+		_, err := f.WriteString(id + "\n")
+		return errors.Join(err, f.Chmod(0o640))
+	})
 }
 
 // checkStorage proves that a folder is the cluster's.

@@ -114,7 +114,7 @@ func newDaemon(cfg *config.Config, deps Deps) *Daemon {
 		deps.Settings = func(string, bool) string { return "" }
 	}
 	if deps.Retry == nil {
-		deps.Retry = retryDelay
+		deps.Retry = retryDelays.after
 	}
 	if deps.Drain == 0 {
 		deps.Drain = defaultDrain
@@ -122,7 +122,7 @@ func newDaemon(cfg *config.Config, deps Deps) *Daemon {
 	return &Daemon{
 		cfg: cfg, deps: deps, attempts: maxAttempts, free: freeSpace, roomWait: roomWait, stall: cfg.Video.Stall,
 		report: tellEvery, reserve: reserveOf(int64(cfg.Disk.Reserve)), rename: renameNew, now: time.Now,
-		noticeRetry: noticeDelay,
+		noticeRetry: noticeDelays.after,
 	}
 }
 

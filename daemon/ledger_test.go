@@ -162,9 +162,9 @@ func TestIsTransient(t *testing.T) {
 }
 
 func TestRetryDelays(t *testing.T) {
-	last := retryDelay(0)
+	last := retryDelays.after(0)
 	for i := 1; i < 20; i++ {
-		if d := retryDelay(i); d < last {
+		if d := retryDelays.after(i); d < last {
 			t.Errorf("pause %d is %s, shorter than the one before", i, d)
 		} else {
 			last = d

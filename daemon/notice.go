@@ -36,14 +36,9 @@ const (
 	targetCommand = "command"
 )
 
-// noticeDelays are the pauses after the first, second, … try; the last one holds
-// for all that follow. It lies below farAhead.
-var noticeDelays = []time.Duration{
+// The longest of noticeDelays lies below farAhead.
+var noticeDelays = backoff{
 	5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour,
-}
-
-func noticeDelay(attempt int) time.Duration {
-	return noticeDelays[min(max(attempt, 1), len(noticeDelays))-1]
 }
 
 // Notice tells of the end of a file's work.

@@ -36,15 +36,18 @@ const (
 	fetchCooldown = 20 * time.Millisecond
 )
 
-// retryDelays are the pauses after the first, second, … try; the last one
-// holds for all that follow. Together they wait for about four hours.
-var retryDelays = []time.Duration{
-	10 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute,
-	30 * time.Minute, time.Hour, 2 * time.Hour,
+// A backoff is the pauses after the first, second, … try; the last one holds
+// for all that follow.
+type backoff []time.Duration
+
+func (b backoff) after(attempt int) time.Duration {
+	return b[min(max(attempt, 1), len(b))-1]
 }
 
-func retryDelay(attempt int) time.Duration {
-	return retryDelays[min(max(attempt, 1), len(retryDelays))-1]
+// retryDelays wait for about four hours together.
+var retryDelays = backoff{
+	10 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute,
+	30 * time.Minute, time.Hour, 2 * time.Hour,
 }
 
 // photoArgs are what River keeps of a job. The file is named by its number in

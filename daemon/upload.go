@@ -24,25 +24,33 @@ func (r room) store(dir, name string, size int64, body io.Reader) error {
 	} else if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, uploadPrefix+"*"+tempSuffix)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // unless it was renamed
-	err = func() error {
+	return writeNew(filepath.Join(dir, name), uploadPrefix, func(f *os.File) error {
 		if n, err := io.Copy(f, io.LimitReader(body, size)); err != nil {
 			return err
 		} else if n < size {
 			return io.ErrUnexpectedEOF
 		}
 		_ = f.Chmod(0o640) // some file systems have no permissions
-		return f.Sync()
-	}()
-	if err = errors.Join(err, f.Close()); err != nil {
+		return nil
+	})
+}
+
+// writeNew makes a file that isn't there yet, whole or not at all. prefix begins
+// the name of its temporary, which lies beside it.
+func writeNew(path, prefix string, fill func(*os.File) error) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, prefix+"*"+tempSuffix)
+	if err != nil {
 		return err
 	}
-	if err := renameNew(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
+	if err = fill(f); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = renameNew(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, removeTemp(f))
 	}
 	return syncDir(dir)
 }
