@@ -316,7 +316,7 @@ func TestNoticesAreBounded(t *testing.T) {
 	stop()
 	fill(`INSERT INTO river_job (args, kind, max_attempts, priority, queue, state, scheduled_at, metadata)
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-		SELECT '{}', 'notice', 1, 1, 'notices', 'scheduled', datetime('now', '+2 hours'), '{}' FROM n`, maxNotices)
+		SELECT '{}', 'notice', 1, 1, 'notices', 'retryable', datetime('now', '+2 hours'), '{}' FROM n`, maxNotices)
 	stop = s.start(p)
 	s.put("b.jpg", "y")
 	wait(t, "one too many", func() bool { return strings.Contains(s.logged(), "too many notices wait") })
