@@ -63,14 +63,19 @@ func startServe(t *testing.T, config string) (*exec.Cmd, *serveLog) {
 // until polls for a condition.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
+	within(t, 3*time.Minute, what, ok)
+}
+
+func within(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(3 * time.Minute)
+	deadline := time.After(limit)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within three minutes: %s", what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 }
