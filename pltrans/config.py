@@ -50,6 +50,7 @@ class Config:
     kl: float = 5e-3
     commit: float = 0.25
     gradient: float = 0.5
+    structure: float = 0.2  # 1 - SSIM, relative to the input's
     feature: float = 0.1
     perceptual: float = 0.1  # dlib's features (phi of Eq. 10), where its network is given
     identity: float = 0.15  # distance of dlib's descriptors to the truth, relative to the input's

@@ -272,13 +272,13 @@ def restoration(model: PLTrans, batch: Tuple, state: State, generator: torch.Gen
         got = T_E.features(r[:1])  # one sample a batch: the samples are alike, and E costs as much as G
         g = model.gate(energy.detach(), [s.detach() for s in skips], q.detach(), delta.detach())
     parts = {"l1": L.relative_l1(r, x, y), "gradient": L.relative_gradient(r, x, y),
-             "feature": L.feature_l1(got, [f[:1] for f in wanted]),
+             "structure": L.relative_structure(r, x, y), "feature": L.feature_l1(got, [f[:1] for f in wanted]),
              "q": (q_hat.float() - wanted[-1].float()).abs().mean(),
              "u_lq": ((u_lq - u_hq) ** 2).mean((1, 2, 3)).mul(b <= MILD).mean(), "u_0": match,
              "eps": eps, "gate": L.gate_loss(g, delta, x, y, cfg.gate_harm)}
     parts.update(perception(model, r, x, y))
-    parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.feature * parts["feature"]
-                      + cfg.perceptual * parts["phi"] + cfg.identity * parts["identity"]
+    parts["total"] = (parts["l1"] + cfg.gradient * parts["gradient"] + cfg.structure * parts["structure"]
+                      + cfg.feature * parts["feature"] + cfg.perceptual * parts["phi"] + cfg.identity * parts["identity"]
                       + cfg.query * parts["q"] + cfg.latent_match * parts["u_lq"] + cfg.regularise * parts["u_0"]
                       + cfg.diffusion * parts["eps"] + parts["gate"])
     return parts, r
