@@ -16,7 +16,8 @@ from pltrans import curves, stages
 from pltrans.config import STAGES, Plan, read_plan, size_b, tiny
 from pltrans.data import Faces, ahead, sources
 from pltrans.evaluate import table
-from pltrans.measures import psnr, ssim
+from pltrans.losses import relative_structure
+from pltrans.measures import psnr, ssim, ssim_each
 from pltrans.model import PLTrans
 from pltrans.train import load_model, train
 from pltrans.validate import validation
@@ -133,6 +134,9 @@ def test_measures():
     assert psnr(x, x) == 100.0 and abs(ssim(x, x) - 1) < 1e-4
     y = (x + 2 * 10 / 255 * torch.sign(torch.randn_like(x))).clamp(-1, 1)
     assert 27.5 < psnr(x, y) < 30 and 0 < ssim(x, y) < 1
+    assert ssim_each(torch.cat([x, x]), torch.cat([x, y])).tolist() == pytest.approx([1, ssim(x, y)], abs=1e-4)
+    lost = 1 - ssim(x, y)
+    assert [float(relative_structure(r, x, y)) for r in (y, x)] == pytest.approx([0, lost / (lost + 0.05)], abs=1e-4)
 
 
 def test_plans(tmp_path):
