@@ -37,9 +37,11 @@ const clusterPhotos = 10
 // all can happen in; go test ./cmd/restored -run TestCluster$ -args -film 5m
 var clusterFilm = flag.Duration("film", 12*time.Second, "length of TestCluster's film")
 
-func newClusterSite(t testing.TB, server *pgtest.Server) *clusterSite {
+// newClusterSite takes the configuration's section queue, and how long its
+// film is.
+func newClusterSite(t testing.TB, server *pgtest.Server, queue string, film time.Duration) *clusterSite {
 	t.Helper()
-	c := &clusterSite{t: t, dir: t.TempDir(), server: server, url: server.Database(t), logs: map[*exec.Cmd]*serveLog{}, film: *clusterFilm}
+	c := &clusterSite{t: t, dir: t.TempDir(), server: server, url: server.Database(t), logs: map[*exec.Cmd]*serveLog{}, film: film}
 	in := filepath.Join(c.dir, "in")
 	if err := os.Mkdir(in, 0o755); err != nil {
 		t.Fatal(err)
@@ -47,14 +49,13 @@ func newClusterSite(t testing.TB, server *pgtest.Server) *clusterSite {
 	c.config = filepath.Join(c.dir, "restored.yaml")
 	text := fmt.Sprintf(`watch: [{in: %s, out: %s}]
 state: %s
-queue: {take: none, lease: 4s}
+queue: %s
 workers: 1
 restore: {model: pltrans-s-int8}
 video: {segment: 2s}
 settle: {quiet: 200ms}
-rescan: 1s
 disk: {reserve: 0}
-`, in, filepath.Join(c.dir, "out"), filepath.Join(c.dir, "state"))
+`, in, filepath.Join(c.dir, "out"), filepath.Join(c.dir, "state"), queue)
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -136,11 +137,11 @@ func (c *clusterSite) query(into any, sql string) error {
 	return errors.Join(conn.QueryRow(ctx, sql).Scan(into), conn.Close(ctx))
 }
 
-// reaches waits until the count that sql asks for is at least n. A server that
-// is away has none.
-func (c *clusterSite) reaches(n int, what, sql string) {
+// reaches waits at most limit until the count that sql asks for is at least n.
+// A server that is away has none.
+func (c *clusterSite) reaches(limit time.Duration, n int, what, sql string) {
 	c.t.Helper()
-	until(c.t, what, func() bool {
+	within(c.t, limit, what, func() bool {
 		var have int
 		return c.query(&have, sql) == nil && have >= n
 	})
@@ -149,10 +150,7 @@ func (c *clusterSite) reaches(n int, what, sql string) {
 // outputs waits until all is done, checks that each was once, and reads it.
 func (c *clusterSite) outputs() map[string][]byte {
 	c.t.Helper()
-	within(c.t, 2*time.Minute+5*c.film, "all files to be done", func() bool {
-		var done int
-		return c.query(&done, "SELECT count(*) FROM files WHERE state = 'done'") == nil && done > clusterPhotos
-	})
+	c.reaches(2*time.Minute+5*c.film, clusterPhotos+1, "all files to be done", "SELECT count(*) FROM files WHERE state = 'done'")
 	var odd int
 	if err := c.query(&odd, "SELECT count(*) FROM files WHERE state <> 'done' OR completed <> 1"); err != nil || odd != 0 {
 		c.t.Errorf("%d files weren't done just once: %v", odd, err)
@@ -190,7 +188,8 @@ func (c *clusterSite) spread() (table string) {
 // byte, and none is done twice.
 func TestCluster(t *testing.T) {
 	server := pgtest.Start(t)
-	calm := newClusterSite(t, server)
+	const quick = "{take: none, lease: 4s}"
+	calm := newClusterSite(t, server, quick, *clusterFilm)
 	calm.process(calm.url, "serve")
 	calm.fill(calm.worker(calm.url), calm.worker(calm.url), calm.worker(calm.url))
 	want := calm.outputs()
@@ -199,18 +198,18 @@ func TestCluster(t *testing.T) {
 		t.Errorf("the segments went to %d workers", n+1)
 	}
 
-	hurt := newClusterSite(t, server)
+	hurt := newClusterSite(t, server, quick, *clusterFilm)
 	hurt.process(hurt.url, "serve")
 	proxy, cutURL := server.Proxy(t, hurt.url)
 	killed, cut := hurt.worker(hurt.url), hurt.worker(cutURL)
 	hurt.fill(killed, cut)
 	const segments = "SELECT count(*) FROM segments"
-	hurt.reaches(2, "two segments", segments)
+	hurt.reaches(3*time.Minute, 2, "two segments", segments)
 	if err := errors.Join(killed.Process.Kill(), server.Stop("immediate"), server.Start()); err != nil {
 		t.Fatal(err)
 	}
 	hurt.worker(hurt.url)
-	hurt.reaches(4, "four segments", segments)
+	hurt.reaches(3*time.Minute, 4, "four segments", segments)
 	proxy.Cut()
 	until(t, "the worker to notice that it is cut off", func() bool {
 		return strings.Contains(hurt.logs[cut].String(), "the database isn't reached")
@@ -233,41 +232,49 @@ func TestCluster(t *testing.T) {
 }
 
 // BenchmarkCluster says how much faster two workers of one processor each are
-// than one: go test ./cmd/restored -run - -bench Cluster -benchtime 1x
+// than one, in the queue's own settings, with the order turned in each round:
+// go test ./cmd/restored -run - -bench 'Cluster$' -benchtime 2x -timeout 30m
 func BenchmarkCluster(b *testing.B) {
 	server := pgtest.Start(b)
-	exe, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
 	took := map[int]float64{}
-	for range b.N {
-		for n := 1; n <= 2; n++ {
-			c := newClusterSite(b, server)
-			c.film = 48 * time.Second
-			c.process(c.url, "serve")
-			var workers []*exec.Cmd
-			for i := range n {
-				workers = append(workers, c.command(c.url, "taskset", "-c", strconv.Itoa(i), exe, "worker", "--queues", "photo,segment,join"))
-			}
-			c.fill(workers...)
-			const done = "SELECT coalesce(extract(epoch FROM max(finalized_at) - min(attempted_at)), 0)::float8 FROM river_job"
-			until(b, "the film", func() bool { // asks the server nothing while the workers are timed
-				_, err := os.Stat(filepath.Join(c.dir, "out", "film.mp4"))
-				return err == nil
-			})
-			c.outputs()
-			var seconds float64
-			if err := c.query(&seconds, done); err != nil {
-				b.Fatal(err)
-			}
+	for i := range b.N {
+		first := 1 + i%2
+		for _, n := range []int{first, 3 - first} {
+			seconds := clusterTime(b, server, n)
+			b.Logf("round %d, workers: %d, seconds: %.1f", i+1, n, seconds)
 			took[n] += seconds
-			for _, w := range workers {
-				_ = w.Process.Kill() // the next are alone
-			}
 		}
 	}
 	b.ReportMetric(took[1]/float64(b.N), "s/one")
 	b.ReportMetric(took[2]/float64(b.N), "s/two")
 	b.ReportMetric(took[1]/took[2], "speedup")
+}
+
+// clusterTime is how many seconds n workers, each bound to a processor of its
+// own, need from the first job's start to the last one's end.
+func clusterTime(b *testing.B, server *pgtest.Server, n int) (seconds float64) {
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := newClusterSite(b, server, "{take: none}", 96*time.Second)
+	processes := []*exec.Cmd{c.process(c.url, "serve")}
+	for i := range n {
+		processes = append(processes, c.command(c.url, "taskset", "-c", strconv.Itoa(i), exe, "worker", "--queues", "photo,segment,join"))
+	}
+	c.fill(processes[1:]...)
+	within(b, 20*time.Minute, "the film", func() bool { // asks the server nothing while the workers are timed
+		_, err := os.Stat(filepath.Join(c.dir, "out", "film.mp4"))
+		return err == nil
+	})
+	c.outputs()
+	const done = "SELECT coalesce(extract(epoch FROM max(finalized_at) - min(attempted_at)), 0)::float8 FROM river_job"
+	if err := c.query(&seconds, done); err != nil {
+		b.Fatal(err)
+	}
+	for _, p := range processes {
+		_ = p.Process.Kill() // the next are alone
+		_ = p.Wait()
+	}
+	return seconds
 }
