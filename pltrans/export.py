@@ -30,7 +30,7 @@ from .restorers import session
 from .train import load_model
 
 OPSET = 16
-VERSION = "0.5"
+VERSION = "0.6"
 FP16_FROM = 256  # initialisers with fewer elements stay float32
 
 
