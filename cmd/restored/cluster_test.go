@@ -233,7 +233,7 @@ func TestCluster(t *testing.T) {
 
 // BenchmarkCluster says how much faster two workers of one processor each are
 // than one, in the queue's own settings, with the order turned in each round:
-// go test ./cmd/restored -run - -bench 'Cluster$' -benchtime 2x -timeout 30m
+// go test ./cmd/restored -run - -bench 'Cluster$' -benchtime 1x -timeout 30m
 func BenchmarkCluster(b *testing.B) {
 	server := pgtest.Start(b)
 	took := map[int]float64{}
