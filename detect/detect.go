@@ -76,19 +76,27 @@ func New(opt Options) (*Detector, error) {
 	if opt.MaxPixels == 0 {
 		opt.MaxPixels = defaultMaxPixels
 	}
-	switch {
-	case opt.MinFace < 4:
-		return nil, fmt.Errorf("detect: MinFace %d, want at least 4 pixels", opt.MinFace)
-	case opt.MaxPixels < 10_000 || opt.MaxPixels > 200_000_000:
-		return nil, fmt.Errorf("detect: MaxPixels %d, want 10000 to 200 million", opt.MaxPixels)
-	case math.IsNaN(opt.Threshold) || math.Abs(opt.Threshold) > 100:
-		return nil, fmt.Errorf("detect: Threshold %v, want something about 0", opt.Threshold)
+	if err := checkScan(opt.MinFace, opt.MaxPixels, opt.Threshold); err != nil {
+		return nil, err
 	}
 	s, err := NewScanner(opt.Models)
 	if err != nil {
 		return nil, err
 	}
 	return &Detector{opt: opt, scanner: s}, nil
+}
+
+// checkScan is for the options that a Detector and a Tracker share.
+func checkScan(minFace, maxPixels int, threshold float64) error {
+	switch {
+	case minFace < 4:
+		return fmt.Errorf("detect: MinFace %d, want at least 4 pixels", minFace)
+	case maxPixels < 10_000 || maxPixels > 200_000_000:
+		return fmt.Errorf("detect: MaxPixels %d, want 10000 to 200 million", maxPixels)
+	case math.IsNaN(threshold) || math.Abs(threshold) > 100:
+		return fmt.Errorf("detect: Threshold %v, want something about 0", threshold)
+	}
+	return nil
 }
 
 // Close frees the native memory. It may be called again.

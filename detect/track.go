@@ -133,13 +133,10 @@ func NewTracker(o TrackOptions) (*Tracker, error) {
 	if o.Rate == 0 {
 		o.Rate = defaultRate
 	}
+	if err := checkScan(o.MinFace, o.MaxPixels, o.Threshold); err != nil {
+		return nil, err
+	}
 	switch {
-	case o.MinFace < 4:
-		return nil, fmt.Errorf("detect: MinFace %d, want at least 4 pixels", o.MinFace)
-	case o.MaxPixels < 10_000 || o.MaxPixels > 200_000_000:
-		return nil, fmt.Errorf("detect: MaxPixels %d, want 10000 to 200 million", o.MaxPixels)
-	case math.IsNaN(o.Threshold) || math.Abs(o.Threshold) > 100:
-		return nil, fmt.Errorf("detect: Threshold %v, want something about 0", o.Threshold)
 	case o.Every < 1 || o.Every > 250:
 		return nil, fmt.Errorf("detect: Every %d, want 1 to 250 pictures", o.Every)
 	case o.Turn != 0 && o.Turn != 90 && o.Turn != 180 && o.Turn != 270:

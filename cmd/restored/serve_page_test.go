@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"restored/daemon/web/webtest"
 )
 
 // addressOf waits until the daemon serves its page, and says where.
@@ -46,14 +47,7 @@ func TestServePage(t *testing.T) {
 	}
 	_, log := startServe(t, config)
 
-	options := chromedp.DefaultExecAllocatorOptions[:]
-	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium's takes no root
-	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	defer stop()
-	ctx, closeTab := chromedp.NewContext(allocator)
-	defer closeTab()
+	ctx := webtest.Tab(t)
 	do := func(steps ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
 		if err := chromedp.Do(ctx, steps...); err != nil {

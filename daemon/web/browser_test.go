@@ -17,6 +17,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"restored/daemon/web/webtest"
 )
 
 // axeFile is fetched by setup/setup.sh --browser.
@@ -32,13 +34,7 @@ type browser struct {
 
 func open(t *testing.T, base string) *browser {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.WindowSize(1200, 900))
-	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium's takes no root
-	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, closeTab := chromedp.NewContext(allocator)
-	t.Cleanup(func() { closeTab(); stop() })
+	ctx := webtest.Tab(t)
 	b := &browser{t: t, ctx: ctx}
 	err := chromedp.Listen(ctx, func(event any) {
 		switch e := event.(type) {
