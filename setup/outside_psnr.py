@@ -27,7 +27,7 @@ def reencode(video, folder):
         pixels = source  # FFmpeg would squeeze the range
     options = [x for k, v in sorted((e.get("options") or {}).items()) for x in (f"-{k}", v)]
     out = Path(folder) / "plain.mkv"
-    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-i", video, "-map", f"0:{stream}", "-fps_mode", "passthrough", "-c:v", e["encoder"],
+    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-noautorotate", "-i", video, "-map", f"0:{stream}", "-fps_mode", "passthrough", "-c:v", e["encoder"],
         "-pix_fmt", pixels, "-threads:v", str(e["threads"]), "-g", str(e["keyint"]), *options, out)
     return out
 
