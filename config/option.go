@@ -54,7 +54,7 @@ var options = []option{
 		func(c *Config) any { return &c.Queue.Migrate }},
 	{"queue.timeout", "A photo that takes longer than this has failed, 10s to 24h.",
 		func(c *Config) any { return &c.Queue.Timeout }},
-	{"restore.model", "Name of a model (restored models list): built in are pltrans-s and pltrans-s-int8 (about twice as fast on CPUs, slightly less exact). Or the path of an ONNX file.",
+	{"restore.model", "Name of a model (restored models list): built in are pltrans-s and pltrans-s-int8 (1.3 to 2 times as fast on CPUs, slightly less exact). Or the path of an ONNX file.",
 		func(c *Config) any { return &c.Restore.Model }},
 	{"restore.provider", "What the model runs on: auto, cuda, tensorrt or cpu. Only auto falls back.",
 		func(c *Config) any { return &c.Restore.Provider }},

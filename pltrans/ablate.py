@@ -1,6 +1,6 @@
 """The paper's Table 1 in small: a trained network without one of its parts, trained on for a while, then measured.
 
-    python -m pltrans.ablate --start RUN/restore.pt --data FACES --val VALFACES --out OUT --steps 100
+    python -m pltrans.ablate --start restore/models/pltrans-s.onnx --data FACES --val VALFACES --out OUT --steps 100
 
 Every variant, the whole network among them, starts from the same weights, sees the same batches, and is measured with its
 gate open. That is far
@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Sequence
 
 import torch
 
+from . import recover
 from .config import Config, Plan
 from .data import Faces
 from .evaluate import spread, table
@@ -37,12 +38,13 @@ STEPS = (0, 4, 8)
 
 
 def start(source: Path, folder: Path, changes: Dict[str, Any]) -> Config:
-    """Write FOLDER/restore.pt: the averaged weights of `source` at step 0 with a changed configuration."""
-    record = torch.load(source, map_location="cpu")
+    """Write FOLDER/diffusion.pt, with which the stage restore begins: the weights of `source`, a changed configuration."""
+    record = recover.load(source)
     cfg = dataclasses.replace(Config.from_dict(record["config"]), **changes)
-    record.update(config=cfg.to_dict(), model=record["ema"], step=0, seconds=0.0, cpu=0.0)
+    record.update(config=cfg.to_dict())
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(record, folder / "restore.pt")
+    torch.save(record, folder / "diffusion.pt")
+    (folder / "restore.pt").unlink(missing_ok=True)  # of an earlier ablation
     return cfg
 
 
@@ -87,7 +89,7 @@ def markdown(rows: Sequence[Dict[str, Any]]) -> str:
 
 def main() -> None:
     p = argparse.ArgumentParser(description="Ablations of a trained network (the paper's Table 1, small).")
-    p.add_argument("--start", type=Path, required=True, help="a checkpoint of stage restore")
+    p.add_argument("--start", type=Path, required=True, help="a checkpoint of restore or finish, or an exported file")
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--val", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)

@@ -166,6 +166,11 @@ def metadata(graph: onnx.ModelProto) -> Dict[str, Any]:
     return {p.key: json.loads(p.value) for p in graph.metadata_props if p.key.startswith("restored.")}
 
 
+def load(path: Path) -> Dict[str, Any]:
+    """A checkpoint, or as much of one as an exported file (.onnx) holds."""
+    return record(path) if path.suffix == ".onnx" else torch.load(path, map_location="cpu")
+
+
 def record(path: Path) -> Dict[str, Any]:
     """What `train.begin` reads from a checkpoint: configuration, weights, teacher, and how they came to be."""
     graph = onnx.load(str(path))

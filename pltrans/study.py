@@ -1,6 +1,6 @@
 """What the diffusion's steps do (section 4.3, Fig. 4): how far u is from the clear face's, and what is made of it.
 
-    python -m pltrans.study --model RUN/finish.pt --val VALFACES --out OUT
+    python -m pltrans.study --model restore/models/pltrans-s.onnx --val VALFACES --out OUT
 
 Writes OUT/steps.md, a table of distance, PSNR and identity by degradation and number of steps, and OUT/steps.png.
 """
@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 
+from . import recover
 from .config import Config
 from .evaluate import pair, spread
 from .identity import Identity
@@ -86,7 +87,7 @@ def plot(rows: Sequence[Dict[str, float]], out: Path) -> None:
 
 def main() -> None:
     p = argparse.ArgumentParser(description="Distance, PSNR and identity by the number of diffusion steps.")
-    p.add_argument("--model", type=Path, required=True, help="a checkpoint of restore or finish")
+    p.add_argument("--model", type=Path, required=True, help="a checkpoint of restore or finish, or an exported file")
     p.add_argument("--val", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--count", type=int, default=16)
@@ -94,7 +95,7 @@ def main() -> None:
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
-    record = torch.load(a.model, map_location="cpu")
+    record = recover.load(a.model)
     model = PLTrans(Config.from_dict(record["config"])).eval()
     model.load_state_dict(record["ema"])
     judge = Identity(a.dlib).eval() if a.dlib.exists() else None

@@ -68,8 +68,8 @@ def save(run: Run, path: Path) -> None:
 
 
 def load_model(path: Path) -> PLTrans:
-    """The network of a checkpoint with its averaged weights, ready for inference."""
-    record = torch.load(path, map_location="cpu")
+    """The network of a checkpoint with its averaged weights, or of an exported file, ready for inference."""
+    record = recover.load(path)
     model = PLTrans(Config.from_dict(record["config"]))
     model.load_state_dict(record["ema"])
     return model.eval()

@@ -6,12 +6,12 @@ import dataclasses
 import pytest
 import torch
 
-from pltrans import stages
+from pltrans import export, stages
 from pltrans.ablate import VARIANTS, ablate, markdown
 from pltrans.config import Plan, tiny
 from pltrans.data import Faces
 from pltrans.model import PLTrans
-from pltrans.train import train
+from pltrans.train import load_model, train
 
 
 @pytest.mark.parametrize("switch", ["use_dictionary", "use_diffusion", "use_phi", "use_dwt"])
@@ -33,8 +33,13 @@ def test_all_variants_are_trained_and_measured(tmp_path, faces, monkeypatch):
     for stage in ("prior", "diffusion", "restore"):
         train(tmp_path, stage, tiny(), Faces(faces, tiny()), Plan(steps=4, lr=1e-3), autocast=False)
     files = sorted(faces.rglob("*.png"))[:1]
+    exported = tmp_path / "a.onnx"
+    exported.write_bytes(export.export(load_model(tmp_path / "restore.pt"), {}, half=False))
+    from_file = ablate(exported, faces, files, tmp_path / "out", Plan(steps=2, lr=1e-3), (4.0,))
     rows = ablate(tmp_path / "restore.pt", faces, files, tmp_path / "out", Plan(steps=2, lr=1e-3), (4.0,))
     assert [r["variant"] for r in rows] == list(VARIANTS)
+    for a, b in zip(from_file, rows):  # the same weights but for their rounding, and not what the first run left
+        assert a["psnr_out4"] == pytest.approx(b["psnr_out4"], abs=0.3) and a["psnr_in"] == b["psnr_in"]
     text = markdown(rows)
     assert text.count("\n") == 1 + len(VARIANTS) and "w/o DWT" in text
     with open(tmp_path / "out" / "ablation.csv") as handle:
