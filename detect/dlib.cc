@@ -34,11 +34,18 @@ typedef dlib::frontal_face_detector::image_scanner_type scanner_type;
 typedef dlib::array2d<unsigned char> gray_image;
 typedef dlib::array2d<dlib::rgb_pixel> rgb_image;
 
-struct detect_ctx {
+// The face detector of dlib, which takes most of a second to unpack: once in a
+// process.
+struct face_filters {
 	dlib::frontal_face_detector detector;
-	scanner_type scanner;
 	std::vector<restored_detect::hog_term> terms[8];  // of each filter, for gray images
 	double base[8];                                   // threshold of each filter
+	face_filters();
+};
+
+struct detect_ctx {
+	const face_filters *faces;
+	scanner_type scanner;
 	dlib::shape_predictor predictor;
 };
 
@@ -108,39 +115,6 @@ struct found {
 	int filter;
 };
 
-// split_filters brings the detector's filters to sums of outer products, as
-// scan_fhog_pyramid::build_fhog_filterbank does, which keeps its own to itself.
-void split_filters(detect_ctx *ctx) {
-	using namespace restored_detect;
-	const auto &sc = ctx->scanner;
-	const long size = long(hog_taps) * hog_taps;
-	if (sc.get_fhog_window_width() != hog_taps || sc.get_fhog_window_height() != hog_taps ||
-	    sc.get_cell_size() != hog_cell || sc.get_num_dimensions() != size * hog_planes ||
-	    ctx->detector.num_detectors() > 8)
-		throw std::runtime_error("dlib's face detector isn't the one this was written for");
-	for (size_t i = 0; i < ctx->detector.num_detectors(); ++i) {
-		const auto &weights = ctx->detector.get_w(i);
-		ctx->base[i] = weights(size * hog_planes);
-		for (int p = 0; p < hog_planes; ++p) {
-			dlib::matrix<double> u, v, w;
-			dlib::matrix<double> f = dlib::reshape(dlib::rowm(weights, dlib::range(p * size, (p + 1) * size - 1)),
-			                                       hog_taps, hog_taps);
-			dlib::svd3(f, u, w, v);
-			const double least = std::max(1e-4, dlib::max(w) * 0.001);
-			for (long j = 0; j < w.size(); ++j) {
-				if (w(j) < least) continue;
-				hog_term t;
-				t.plane = p;
-				for (int k = 0; k < hog_taps; ++k) {
-					t.col[k] = float(u(k, j) * std::sqrt(w(j)));
-					t.row[k] = float(v(k, j) * std::sqrt(w(j)));
-				}
-				ctx->terms[i].push_back(t);
-			}
-		}
-	}
-}
-
 // scan_gray is scan_rgb for gray images, with hog.cc's loops, which take less
 // than half as long.
 std::vector<found> scan_gray(detect_ctx *ctx, const detect_image *im, bool upsample, double threshold, int threads) {
@@ -155,11 +129,16 @@ std::vector<found> scan_gray(detect_ctx *ctx, const detect_image *im, bool upsam
 		    r.height() < ctx->scanner.get_min_pyramid_layer_height() ||
 		    levels.size() >= ctx->scanner.get_max_pyramid_levels())
 			break;
-		levels.emplace_back();
-		pyr(levels[levels.size() - 2], levels.back());
+		const gray_image &from = levels.back();
+		long rows = from.nr(), cols = from.nc();
+		dlib::find_pyramid_down_output_image_size(pyr, rows, cols);
+		gray_image to(rows, cols);
+		hog_shrink(&from[0][0], from.width_step(), int(from.nc()), int(from.nr()), &to[0][0], to.width_step(), int(cols),
+		           int(rows));
+		levels.push_back(std::move(to));
 	}
 
-	const int nl = int(levels.size()), nf = int(ctx->detector.num_detectors());
+	const int nl = int(levels.size()), nf = int(ctx->faces->detector.num_detectors());
 	std::vector<hog_features> feats(nl);
 	in_parallel(nl, threads, [&](int l) {
 		const auto &img = levels[l];
@@ -172,8 +151,8 @@ std::vector<found> scan_gray(detect_ctx *ctx, const detect_image *im, bool upsam
 		const int l = i / nf, filter = i % nf;
 		if (feats[l].rows == 0) return;
 		std::vector<float> score, scratch;
-		hog_filter(feats[l], ctx->terms[filter], score, scratch);
-		const double least = ctx->base[filter] + threshold;
+		hog_filter(feats[l], ctx->faces->terms[filter], score, scratch);
+		const double least = ctx->faces->base[filter] + threshold;
 		const unsigned long box = hog_taps - 2 * ctx->scanner.get_padding();
 		const int first = hog_taps / 2, over = hog_taps - 1 - first;
 		for (int r = first; r < feats[l].rows - over; ++r) {
@@ -182,7 +161,7 @@ std::vector<found> scan_gray(detect_ctx *ctx, const detect_image *im, bool upsam
 				if (!(v >= least)) continue;
 				const auto rect = dlib::fhog_to_image(dlib::centered_rect(dlib::point(c, r), box, box), hog_cell,
 				                                      hog_taps, hog_taps);
-				dets[i].push_back({v - ctx->base[filter], pyr.rect_up(rect, l), filter});
+				dets[i].push_back({v - ctx->faces->base[filter], pyr.rect_up(rect, l), filter});
 			}
 		}
 	});
@@ -200,29 +179,62 @@ std::vector<found> scan_rgb(detect_ctx *ctx, const detect_image *im, bool upsamp
 		if (upsample) dlib::pyramid_up(img);
 		ctx->scanner.load(img);
 	}
-	const int n = int(ctx->detector.num_detectors());
+	const int n = int(ctx->faces->detector.num_detectors());
 	std::vector<std::vector<std::pair<double, dlib::rectangle>>> dets(n);
 	in_parallel(n, threads, [&](int i) {
-		ctx->scanner.detect(ctx->detector.get_processed_w(i).get_detect_argument(), dets[i],
-		                    ctx->base[i] + threshold);
+		ctx->scanner.detect(ctx->faces->detector.get_processed_w(i).get_detect_argument(), dets[i],
+		                    ctx->faces->base[i] + threshold);
 	});
 	std::vector<found> all;
 	for (int i = 0; i < n; ++i)
-		for (const auto &d : dets[i]) all.push_back({d.first - ctx->base[i], d.second, i});
+		for (const auto &d : dets[i]) all.push_back({d.first - ctx->faces->base[i], d.second, i});
 	return all;
 }
 
 }  // namespace
 
+// The filters are brought to sums of outer products, as
+// scan_fhog_pyramid::build_fhog_filterbank does, which keeps its own to itself.
+face_filters::face_filters() {
+	using namespace restored_detect;
+	std::istringstream packed(serialized_frontal_faces());
+	dlib::deserialize(detector, packed);
+	const auto &sc = detector.get_scanner();
+	const long size = long(hog_taps) * hog_taps;
+	if (sc.get_fhog_window_width() != hog_taps || sc.get_fhog_window_height() != hog_taps ||
+	    sc.get_cell_size() != hog_cell || sc.get_num_dimensions() != size * hog_planes || detector.num_detectors() > 8)
+		throw std::runtime_error("dlib's face detector isn't the one this was written for");
+	for (size_t i = 0; i < detector.num_detectors(); ++i) {
+		const auto &weights = detector.get_w(i);
+		base[i] = weights(size * hog_planes);
+		for (int p = 0; p < hog_planes; ++p) {
+			dlib::matrix<double> u, v, w;
+			dlib::matrix<double> f = dlib::reshape(dlib::rowm(weights, dlib::range(p * size, (p + 1) * size - 1)),
+			                                       hog_taps, hog_taps);
+			dlib::svd3(f, u, w, v);
+			const double least = std::max(1e-4, dlib::max(w) * 0.001);
+			for (long j = 0; j < w.size(); ++j) {
+				if (w(j) < least) continue;
+				hog_term t;
+				t.plane = p;
+				for (int k = 0; k < hog_taps; ++k) {
+					t.col[k] = float(u(k, j) * std::sqrt(w(j)));
+					t.row[k] = float(v(k, j) * std::sqrt(w(j)));
+				}
+				terms[i].push_back(t);
+			}
+		}
+	}
+}
+
 extern "C" int detect_new(const char *predictor, detect_ctx **out, int *parts, char *err, size_t errlen) {
 	*out = nullptr;
 	detect_ctx *ctx = nullptr;
 	int rc = guarded(err, errlen, [&] {
+		static const face_filters faces;  // made anew if it threw
 		ctx = new detect_ctx;
-		std::istringstream faces(restored_detect::serialized_frontal_faces());
-		dlib::deserialize(ctx->detector, faces);
-		ctx->scanner.copy_configuration(ctx->detector.get_scanner());
-		split_filters(ctx);
+		ctx->faces = &faces;
+		ctx->scanner.copy_configuration(faces.detector.get_scanner());
 		std::ifstream file(predictor, std::ios::binary);
 		if (!file) throw std::runtime_error("can't be opened");
 		dlib::deserialize(ctx->predictor, file);
@@ -246,7 +258,7 @@ extern "C" int detect_scan(detect_ctx *ctx, const detect_image *im, int upsample
 		                             : scan_rgb(ctx, im, upsample != 0, threshold, threads);
 		std::stable_sort(all.begin(), all.end(), [](const found &a, const found &b) { return a.score > b.score; });
 		// Non-maximum suppression as in dlib::object_detector.
-		const auto &overlap = ctx->detector.get_overlap_tester();
+		const auto &overlap = ctx->faces->detector.get_overlap_tester();
 		std::vector<dlib::rectangle> kept;
 		dlib::pyramid_down<2> pyr;
 		for (const auto &f : all) {

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("avx2", "default")))
+#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define CLONES
 #endif
@@ -18,28 +18,33 @@ constexpr int bins = 18;  // signed orientations
 constexpr float dir_x[9] = {1.0000f, 0.9397f, 0.7660f, 0.500f, 0.1736f, -0.1736f, -0.5000f, -0.7660f, -0.9397f};
 constexpr float dir_y[9] = {0.0000f, 0.3420f, 0.6428f, 0.8660f, 0.9848f, 0.9848f, 0.8660f, 0.6428f, 0.3420f};
 
-// votes are the length and the orientation of every gradient that 8-bit pixels
-// can have: those of photos are mostly short, so that few entries are in use.
+// A vote is a gradient's length and orientation.
+struct vote {
+	float length;
+	int32_t bin;
+};
+
+// votes holds those of every gradient that 8-bit pixels can have: those of
+// photos are mostly short, so that few entries are in use.
 struct votes {
 	static constexpr int reach = 255, side = 2 * reach + 1;
-	std::vector<float> length;
-	std::vector<uint8_t> bin;
-	votes() : length(side * side), bin(side * side) {
+	std::vector<vote> of;
+	votes() : of(side * side) {
 		for (int y = -reach; y <= reach; ++y) {
 			for (int x = -reach; x <= reach; ++x) {
-				const int at = (y + reach) * side + x + reach;
+				vote &v = of[(y + reach) * side + x + reach];
 				float best = 0;
 				for (int k = 0; k < 9; ++k) {
 					const float dot = float(x) * dir_x[k] + float(y) * dir_y[k];
 					if (dot > best) {
 						best = dot;
-						bin[at] = uint8_t(k);
+						v.bin = k;
 					} else if (-dot > best) {
 						best = -dot;
-						bin[at] = uint8_t(k + 9);
+						v.bin = k + 9;
 					}
 				}
-				length[at] = std::sqrt(float(x * x + y * y));
+				v.length = std::sqrt(float(x * x + y * y));
 			}
 		}
 	}
@@ -110,6 +115,12 @@ CLONES void col_pass(const float *__restrict in, const float *__restrict f, int 
 		           b[c + 4 * stride] * f9);
 }
 
+// blend_rows is a row between two.
+CLONES void blend_rows(const float *__restrict a, const float *__restrict b, float part, int n,
+                       uint8_t *__restrict out) {
+	for (int x = 0; x < n; ++x) out[x] = uint8_t(int((1 - part) * a[x] + part * b[x] + 0.5f));
+}
+
 // histograms fills (rows+2)×(cols+2) cells of bins: each pixel votes with the
 // length of its gradient into the four cells about it. The outermost cells
 // collect what falls outside, and aren't used.
@@ -119,24 +130,32 @@ void histograms(const uint8_t *pix, long stride, int width, int height, int rows
 	hist.assign(size_t(rows + 2) * wide, 0);
 	std::vector<float> line(wide);
 	static const votes table;
-	const float *length = table.length.data();
-	const uint8_t *bin = table.bin.data();
+	const vote *of = &table.of[votes::reach * votes::side + votes::reach];
 	const int last_y = std::min(rows * hog_cell, height) - 1;
 	const int last_x = std::min(cols * hog_cell, width) - 1;
+	const int quarter = (last_x - 1) / 4;
 	for (int y = 1; y < last_y; ++y) {
 		const uint8_t *row = pix + size_t(y) * stride;
 		const uint8_t *up = row - stride, *down = row + stride;
 		std::fill(line.begin(), line.end(), 0.0f);
-		for (int x = 1; x < last_x; ++x) {
+		const auto add = [&](int x) {
 			// The centre of the pixel in cells, half a cell to the right.
 			const int at = 2 * x + 1 + hog_cell;
 			const float right = float(at % (2 * hog_cell)) / (2 * hog_cell);
-			const int g = (int(down[x]) - int(up[x]) + votes::reach) * votes::side + int(row[x + 1]) -
-			              int(row[x - 1]) + votes::reach;
-			float *cell = &line[size_t(at / (2 * hog_cell)) * bins + bin[g]];
-			cell[0] += (1 - right) * length[g];
-			cell[bins] += right * length[g];
+			const vote v = of[(int(down[x]) - int(up[x])) * votes::side + int(row[x + 1]) - int(row[x - 1])];
+			float *cell = &line[size_t(at / (2 * hog_cell)) * bins + v.bin];
+			cell[0] += (1 - right) * v.length;
+			cell[bins] += right * v.length;
+		};
+		// Neighbours mostly vote into the same bins, and each would wait for the
+		// one before: four that are far apart don't.
+		for (int x = 1; x <= quarter; ++x) {
+			add(x);
+			add(x + quarter);
+			add(x + 2 * quarter);
+			add(x + 3 * quarter);
 		}
+		for (int x = 1 + 4 * quarter; x < last_x; ++x) add(x);
 		const int at = 2 * y + 1 + hog_cell;
 		const float lower = float(at % (2 * hog_cell)) / (2 * hog_cell);
 		float *upper_row = &hist[size_t(at / (2 * hog_cell)) * wide];
@@ -189,11 +208,48 @@ void hog_filter(const hog_features &f, const std::vector<hog_term> &terms, std::
 	const int width = f.cols - hog_taps + 1;
 	for (const auto &t : terms) {
 		const float *in = f.plane(t.plane);
-		for (int r = 0; r < f.rows; ++r)
+		for (int r = 0; r < f.rows; ++r) {
 			row_pass(in + size_t(r) * f.cols, t.row, width, &scratch[size_t(r) * f.cols + first]);
-		for (int r = first; r < f.rows - hog_taps + 1 + first; ++r)
-			col_pass(&scratch[size_t(r - first) * f.cols + first], t.col, width, f.cols,
-			         &out[size_t(r) * f.cols + first]);
+			const int top = r - hog_taps + 1;  // its last row is in the nearest cache still
+			if (top >= 0)
+				col_pass(&scratch[size_t(top) * f.cols + first], t.col, width, f.cols,
+				         &out[size_t(top + first) * f.cols + first]);
+		}
+	}
+}
+
+void hog_shrink(const uint8_t *pix, long stride, int width, int height, uint8_t *out, long out_stride, int out_width,
+                int out_height) {
+	if (width < 2 || height < 2 || out_width < 2 || out_height < 2) return;
+	const double kx = (width - 1) / double(out_width - 1), ky = (height - 1) / double(out_height - 1);
+	std::vector<int> left(out_width), right(out_width);
+	std::vector<float> part(out_width);
+	// Places are summed up in groups of four floats, as dlib does.
+	float at[4];
+	for (int i = 0; i < 4; ++i) at[i] = float((i - 4) * kx);
+	for (int c = 0; c < out_width; ++c) {
+		at[c % 4] += float(4 * kx);
+		left[c] = std::min(int(at[c % 4]), width - 1);
+		right[c] = std::min(left[c] + 1, width - 1);
+		part[c] = at[c % 4] - float(left[c]);
+	}
+	double y = -ky;
+	std::vector<float> lines[2];
+	int held[2] = {-1, -1};  // the rows that lines are of; row y is in line y % 2
+	for (auto &l : lines) l.resize(out_width);
+	const auto line = [&](int row) {
+		float *l = lines[row % 2].data();
+		if (held[row % 2] != row) {
+			held[row % 2] = row;
+			const uint8_t *in = pix + size_t(row) * stride;
+			for (int c = 0; c < out_width; ++c) l[c] = (1 - part[c]) * in[left[c]] + part[c] * in[right[c]];
+		}
+		return l;
+	};
+	for (int r = 0; r < out_height; ++r) {
+		y += ky;
+		const int top = int(y);
+		blend_rows(line(top), line(std::min(top + 1, height - 1)), float(y - top), out_width, out + size_t(r) * out_stride);
 	}
 }
 

@@ -1,7 +1,7 @@
-// The two loops that cost the time of a scan, for gray images: HOG features and
-// separable filters. They compute what dlib's templates do, in the same order
+// The loops that cost the time of a scan, for gray images: the pyramid, HOG
+// features and separable filters. They compute what dlib's templates do, in the same order
 // of operations but for the sums, as plain loops that the compiler makes into
-// AVX2 and baseline copies; which one runs is chosen when the program starts.
+// AVX2 with FMA and baseline copies; which one runs is chosen when the program starts.
 #ifndef RESTORED_DETECT_HOG_H
 #define RESTORED_DETECT_HOG_H
 
@@ -38,6 +38,12 @@ void hog_extract(const uint8_t *pix, long stride, int width, int height, hog_fea
 // where the window doesn't fit are undefined.
 void hog_filter(const hog_features &f, const std::vector<hog_term> &terms, std::vector<float> &out,
                 std::vector<float> &scratch);
+
+// hog_shrink makes the next smaller image of a pyramid, out_width×out_height, by
+// bilinear interpolation between corners, as dlib's pyramid_down does: to the bit,
+// but for the last four columns. All sides are at least 2.
+void hog_shrink(const uint8_t *pix, long stride, int width, int height, uint8_t *out, long out_stride, int out_width,
+                int out_height);
 
 }  // namespace restored_detect
 #endif
